@@ -1,0 +1,58 @@
+# Everything here is for who works on purebpf. Who uses it needs no compiler: the objects are committed, and in the wheel.
+
+CLANG ?= clang-19
+STRIP ?= llvm-strip-19
+PYTHON ?= python3
+
+# The kernel's interface headers (linux-libc-dev) keep their asm/ part where Debian keeps what differs between machines.
+# What we take from it is the same on all of them, and so are the objects.
+ASM_INCLUDE := /usr/include/$(shell uname -m)-linux-gnu
+
+# -g is for BTF, the types and source lines that the kernel and our loader read; DWARF, which comes along and is ten times
+# as large, is stripped. Source lines name their file. For that name to be the same wherever the tree lies, clang gets the
+# whole path and drops the tree's.
+# v3 of the instruction set is what Linux 5.10 can run.
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -I$(ASM_INCLUDE) -ffile-prefix-map="$(CURDIR)/="
+
+PREBUILT := $(patsubst programs/%.c,prebuilt/%.o,$(wildcard programs/*.bpf.c))
+TEST_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/objects/*.bpf.c))
+
+help:            ## say what can be made
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+prebuilt: $(PREBUILT)           ## compile programs/ into prebuilt/
+
+test-objects: $(TEST_OBJECTS)   ## compile the objects that only tests need
+
+check-prebuilt: prebuilt test-objects   ## compile both, and fail if what is committed differs
+	git diff --exit-code --stat -- prebuilt tests/objects
+	@test -z "$$(git ls-files --others --exclude-standard prebuilt tests/objects)" || \
+		{ git status --short prebuilt tests/objects; echo "these are not committed"; exit 1; }
+
+test:            ## run all tests that this machine can run
+	$(PYTHON) -m pytest
+
+lint:            ## check style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+clean:           ## remove what the tools left behind; compiled objects are committed, and stay
+	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Objects are compiled anew each time: after a git clone, file times do not tell whether an object fits its source.
+prebuilt/%.bpf.o: programs/%.bpf.c always
+	$(CLANG) $(BPF_CFLAGS) -c "$(CURDIR)/$<" -o $@
+	$(STRIP) -g $@
+
+tests/objects/%.bpf.o: tests/objects/%.bpf.c always
+	$(CLANG) $(BPF_CFLAGS) -c "$(CURDIR)/$<" -o $@
+	$(STRIP) -g $@
+
+always:
+
+# What failed half-way must not pass for an object.
+.DELETE_ON_ERROR:
+
+.PHONY: help prebuilt test-objects check-prebuilt test lint clean always
