@@ -1,0 +1,173 @@
+"""What an object file says, as data that can be looked at and changed before anything is loaded.
+
+An `ObjectSpec` holds maps, programs, subprograms, global variables, licence and types.  The same bytes give the same
+spec on every machine.  Everything in it may be edited: ``spec.maps["execs"].max_entries = 65536``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from purebpf.abi.bpf import bpf_attach_type, bpf_map_type, bpf_prog_type
+from purebpf.btf.ext import BtfExt
+from purebpf.btf.reader import Btf
+from purebpf.btf.value import codec
+from purebpf.obj.sections import SectionDefinition
+
+
+@dataclass(slots=True)
+class MapSpec:
+    """A map that is not in the kernel yet: the arguments of its creation, and for a data section its initial content.
+
+    Sizes are in bytes.  ``kind`` is "user" for a map the program declares, and for the arrays that hold global
+    variables "data", "bss" or "rodata" (frozen, read-only for the program).  ``initial_slots`` counts the maps or
+    programs that the object wants in it from the start (``.values = {...}``).
+    """
+
+    name: str
+    type: int = bpf_map_type.BPF_MAP_TYPE_UNSPEC
+    key_size: int = 0
+    value_size: int = 0
+    max_entries: int = 0
+    map_flags: int = 0
+    numa_node: int = 0
+    map_extra: int = 0
+    key_type_id: int = 0
+    value_type_id: int = 0
+    inner: MapSpec | None = None
+    initial_slots: int = 0
+    pinning: int = 0
+    kind: Literal["user", "data", "bss", "rodata"] = "user"
+    section: str = ""
+    contents: bytearray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """An instruction whose immediate the loader fills in.
+
+    ``insn`` counts 8-byte slots from the start of the function.  Kinds: "map" puts in the address of the map
+    ``target``; "data" the address of a byte in the data section's map ``target``; "call" and "function" refer to code
+    at byte ``offset`` of section ``.text``; "extern" to the symbol ``target``, which the kernel is to provide.
+    """
+
+    insn: int
+    kind: Literal["map", "data", "call", "function", "extern"]
+    target: str
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class ProgramSpec:
+    """A function of the object: a program with a section that says what it is for, or a subprogram in ``.text``.
+
+    ``section_offset`` and the length of ``insns`` are in bytes.  ``attach_to`` is what follows the first slash of the
+    section name.  A program whose section is not known has ``type`` BPF_PROG_TYPE_UNSPEC until it is set.
+    """
+
+    name: str
+    section: str
+    section_offset: int
+    insns: bytes
+    relocations: tuple[Relocation, ...] = ()
+    definition: SectionDefinition | None = None
+    type: int = bpf_prog_type.BPF_PROG_TYPE_UNSPEC
+    expected_attach_type: int = bpf_attach_type(0)
+    attach_to: str = ""
+    prog_flags: int = 0
+    autoload: bool = True
+
+    def __repr__(self) -> str:
+        return f"<ProgramSpec {self.name} in section {self.section!r}, {len(self.insns) // 8} instruction slots>"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Where a global variable stands: ``size`` bytes at ``offset`` of the data section's map, and its BTF type id."""
+
+    name: str
+    map: str
+    offset: int
+    size: int
+    type_id: int = 0
+
+
+class Variables(MutableMapping[str, Any]):
+    """The object's global variables by name, as Python values of their BTF types; they can be set until load.
+
+    A variable without BTF is an unsigned integer if it has 1, 2, 4 or 8 bytes, else bytes of its exact size.
+    """
+
+    def __init__(self, spec: ObjectSpec, places: Mapping[str, Variable]) -> None:
+        self._spec = spec
+        self.places = dict(places)
+
+    def _contents(self, name: str) -> tuple[Variable, bytearray]:
+        place = self.places[name]
+        contents = self._spec.maps[place.map].contents
+        if contents is None:
+            raise KeyError(name)
+        return place, contents
+
+    def __getitem__(self, name: str) -> Any:
+        place, contents = self._contents(name)
+        raw = bytes(contents[place.offset : place.offset + place.size])
+        if place.type_id and self._spec.btf is not None:
+            return codec(self._spec.btf, place.type_id).decode(raw)
+        return int.from_bytes(raw, self._spec.byteorder) if place.size in (1, 2, 4, 8) else raw
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        place, contents = self._contents(name)
+        if place.type_id and self._spec.btf is not None:
+            raw = codec(self._spec.btf, place.type_id).encode(value)
+        elif isinstance(value, int):
+            try:
+                raw = value.to_bytes(place.size, self._spec.byteorder, signed=value < 0)
+            except OverflowError:
+                raise ValueError(f"{name}: {value} does not fit in {place.size} bytes") from None
+        else:
+            raw = bytes(value)
+        if len(raw) != place.size:
+            raise ValueError(f"{name}: {len(raw)} bytes given, the variable has {place.size}")
+        contents[place.offset : place.offset + place.size] = raw
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a variable of an object cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __repr__(self) -> str:
+        return f"<Variables {', '.join(self.places) or 'none'}>"
+
+
+@dataclass
+class ObjectSpec:
+    """A parsed object file.  ``maps``, ``programs`` and ``variables`` are in libbpf's order.
+
+    ``license`` is what the object declares in section ``license``, "" if it declares none.  ``kern_version`` is the
+    content of section ``version``, if there is one.  ``btf`` is the object's own type information, already completed
+    with the sizes and offsets that clang leaves to the loader.
+    """
+
+    name: str
+    byteorder: Literal["little", "big"]
+    license: str = ""
+    kern_version: int | None = None
+    maps: dict[str, MapSpec] = field(default_factory=dict)
+    programs: dict[str, ProgramSpec] = field(default_factory=dict)
+    subprograms: dict[int, ProgramSpec] = field(default_factory=dict)
+    btf: Btf | None = None
+    btf_ext: BtfExt | None = None
+    variables: Variables = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.variables = Variables(self, {})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {len(self.maps)} maps, {len(self.programs)} programs>"
