@@ -66,3 +66,7 @@ class VerifierError(KernelError):
 
 class AttachError(PureBpfError):
     """A program could not be attached; the message says to what, and which real names are near."""
+
+
+class RingError(PureBpfError):
+    """A ring's memory holds no well-formed records: an event was too large, or somebody else reads the ring too."""

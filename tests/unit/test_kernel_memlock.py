@@ -1,0 +1,53 @@
+"""The limit of locked memory: raised on kernels that count maps against it, as far as that is allowed."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from purebpf.kernel.memlock import raise_memlock_limit
+
+LINUX_5_10, LINUX_5_11 = 0x050AFF, 0x050B00
+KIB_64 = 64 << 10
+UNLIMITED = resource.RLIM_INFINITY
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """A limit of 64 KiB, which can be raised to 1 MiB by anybody and beyond that by root."""
+    return Limit(monkeypatch)
+
+
+class Limit:
+    def __init__(self, monkeypatch):
+        self.value = (KIB_64, 1 << 20)
+        self.is_root = True
+        monkeypatch.setattr(resource, "getrlimit", self.get)
+        monkeypatch.setattr(resource, "setrlimit", self.set)
+
+    def get(self, which):
+        assert which == resource.RLIMIT_MEMLOCK
+        return self.value
+
+    def set(self, which, value):
+        assert which == resource.RLIMIT_MEMLOCK
+        if value[1] == UNLIMITED and not self.is_root:
+            raise ValueError("not allowed to raise maximum limit")  # Python's message for EPERM
+        self.value = value
+
+
+def test_lifted_before_linux_5_11(limit):
+    raise_memlock_limit(LINUX_5_10)
+    assert limit.value == (UNLIMITED, UNLIMITED)
+
+
+def test_raised_as_far_as_it_goes(limit):
+    limit.is_root = False
+    raise_memlock_limit(LINUX_5_10)
+    assert limit.value == (1 << 20, 1 << 20)
+
+
+def test_left_alone_since(limit):
+    raise_memlock_limit(LINUX_5_11)
+    assert limit.value == (KIB_64, 1 << 20)
