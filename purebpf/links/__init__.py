@@ -1,0 +1,1 @@
+"""Live attachments of programs to hooks, one module for each kind of hook."""
