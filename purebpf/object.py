@@ -1,0 +1,209 @@
+"""The public way through the rooms: parse, plan, load, attach, and the live objects that come of it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from types import TracebackType
+
+from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type
+from purebpf.btf.reader import Btf
+from purebpf.btf.value import codec
+from purebpf.errors import AttachError
+from purebpf.events.array import PerfEventArray
+from purebpf.kernel import bpf as kernel_bpf
+from purebpf.kernel.facts import KernelFacts
+from purebpf.kernel.fd import Fd
+from purebpf.kernel.memlock import raise_memlock_limit
+from purebpf.links.link import Link
+from purebpf.links.tracepoint import attach_tracepoint
+from purebpf.load.execute import execute
+from purebpf.load.plan import Handle, LoadPlan, make_plan
+from purebpf.maps.codec import RawCodec
+from purebpf.maps.map import Codec, Map
+from purebpf.obj import spec as obj_spec
+from purebpf.obj.parse import Source, parse_object
+
+
+class ObjectSpec(obj_spec.ObjectSpec):
+    """A parsed object, not yet in the kernel.  Edit it, then ``load()`` it, or ``plan()`` to see what that would do."""
+
+    def plan(self, kernel: KernelFacts | None = None) -> LoadPlan:
+        """The bpf(2) calls that would load this object into ``kernel`` (default: the running one).
+
+        Raises PlanError if the object cannot be loaded there.
+        """
+        return make_plan(self, kernel or KernelFacts.running())
+
+    def load(self, kernel: KernelFacts | None = None) -> BpfObject:
+        """Load the object into the running kernel; ``kernel`` may say other facts about it, such as ``core_btf``.
+
+        Raises PlanError, KernelError, or VerifierError for a rejected program; nothing stays behind then.
+        """
+        facts = kernel or KernelFacts.running()
+        plan = make_plan(self, facts)
+        raise_memlock_limit(facts.version)
+        owners = execute(plan, _RunningKernel())
+        try:
+            return BpfObject(self, plan, owners)
+        except BaseException:
+            for owner in owners.values():
+                owner.close()
+            raise
+
+
+class _RunningKernel:
+    """What the executor needs of the kernel."""
+
+    def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int:
+        return kernel_bpf.bpf(cmd, attr, action=action)
+
+    def own(self, number: int, what: str) -> Fd:
+        return Fd(number, what)
+
+
+def parse(source: Source, name: str | None = None) -> ObjectSpec:
+    """Parse a clang-built BPF object without touching the kernel.
+
+    ``source`` is a path or the file's bytes.  ``name`` is the object's name, by default the file name up to its first
+    dot.  Raises ObjectFormatError for a malformed file, KernelError if it cannot be read.
+    """
+    return parse_object(source, ObjectSpec, name)
+
+
+def load(source: Source, *, kernel: KernelFacts | None = None, name: str | None = None) -> BpfObject:
+    """Parse an object and load it into the running kernel: ``parse(source).load()``."""
+    return parse(source, name).load(kernel)
+
+
+class Program:
+    """A program in the kernel.  It runs while something holds it attached: a `Link`."""
+
+    def __init__(self, fd: Fd, spec: obj_spec.ProgramSpec) -> None:
+        self._fd = fd
+        self.spec = spec
+        self.name = spec.name
+
+    def fileno(self) -> int:
+        """The program's file descriptor, which stays the program's own."""
+        return self._fd.fileno()
+
+    def close(self) -> None:
+        """Let go of the program; it lives on while it is attached.  Closing twice does nothing."""
+        self._fd.close()
+
+    @property
+    def attaches_itself(self) -> bool:
+        """Whether the section name says what to attach to, as ``tracepoint/CATEGORY/NAME`` does."""
+        return bool(self.spec.attach_to)
+
+    def attach(self) -> Link:
+        """Attach the program where its section name says.
+
+        Raises AttachError if it does not say, or if the place does not exist; KernelError if the kernel refuses.
+        """
+        if self.spec.type != bpf_prog_type.BPF_PROG_TYPE_TRACEPOINT:
+            raise AttachError(
+                f"program {self.name!r}: this version of purebpf cannot attach programs of section "
+                f"{self.spec.section!r}"
+            )
+        if not self.spec.attach_to:
+            raise AttachError(f"program {self.name!r}: section {self.spec.section!r} does not say what to attach to")
+        category, slash, name = self.spec.attach_to.partition("/")
+        if not slash:
+            raise AttachError(
+                f"program {self.name!r}: section {self.spec.section!r} should read tracepoint/CATEGORY/NAME"
+            )
+        return self.attach_tracepoint(category, name)
+
+    def attach_tracepoint(self, category: str, name: str) -> Link:
+        """Run the program at the kernel tracepoint ``category``/``name``, such as ``sched``/``sched_process_exec``.
+
+        Needs CAP_PERFMON, and a tracefs or CAP_SYS_ADMIN to find the tracepoint.  Raises AttachError with near names if
+        there is no such tracepoint, KernelError if the kernel refuses.
+        """
+        return attach_tracepoint(self._fd, category, name)
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name!r} from section {self.spec.section!r}>"
+
+
+class BpfObject:
+    """A loaded object: its live maps and programs by name, and the links of the programs it has attached.
+
+    It owns all of them.  ``close()`` or the end of a ``with`` block detaches, and lets go of programs and maps.
+    """
+
+    def __init__(self, spec: ObjectSpec, plan: LoadPlan, owners: Mapping[Handle, Fd]) -> None:
+        self.spec = spec
+        self.plan = plan
+        self.name = spec.name
+        self.maps: dict[str, Map] = {}
+        self.programs: dict[str, Program] = {}
+        self.links: list[Link] = []
+        self._others: list[Fd] = []
+        for handle, fd in owners.items():
+            if handle.kind == "map":
+                self.maps[handle.name] = _live_map(fd, handle.name, spec, plan.max_entries(handle))
+            elif handle.kind == "prog":
+                self.programs[handle.name] = Program(fd, spec.programs[handle.name])
+            else:
+                self._others.append(fd)
+
+    def attach(self) -> list[Link]:
+        """Attach each program whose section says where, in the object's order; all of them or none.
+
+        Returns the links, which stay the object's own.  Raises AttachError or KernelError.
+        """
+        made: list[Link] = []
+        try:
+            for program in self.programs.values():
+                if program.attaches_itself:
+                    made.append(program.attach())
+        except BaseException:
+            for link in reversed(made):
+                link.close()
+            raise
+        self.links += made
+        return made
+
+    def detach(self) -> None:
+        """Detach what ``attach()`` attached; maps and programs stay.  Detaching twice does nothing."""
+        while self.links:
+            self.links.pop().close()
+
+    def close(self) -> None:
+        """Detach what ``attach()`` attached, and let go of everything.  Closing twice does nothing."""
+        self.detach()
+        owners: list[Program | Map | Fd] = [*self.programs.values(), *self.maps.values(), *self._others]
+        for owner in owners:
+            owner.close()
+
+    def __enter__(self) -> BpfObject:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.maps)} maps, {len(self.programs)} programs, {len(self.links)} links"
+        return f"<BpfObject {self.name!r}: {counts}>"
+
+
+def _live_map(fd: Fd, key: str, spec: ObjectSpec, max_entries: int) -> Map:
+    definition = spec.maps[key]
+    key_codec = _codec(spec.btf, definition.key_type_id, definition.key_size)
+    value_codec = _codec(spec.btf, definition.value_type_id, definition.value_size)
+    if definition.type == bpf_map_type.BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+        return PerfEventArray(fd, key, definition.type, max_entries, key_codec, value_codec, spec.btf)
+    return Map(fd, key, definition.type, max_entries, key_codec, value_codec)
+
+
+def _codec(btf: Btf | None, type_id: int, size: int) -> Codec:
+    """By BTF where the map has a type of that size.  That of a data section is like a struct of its variables."""
+    if btf is not None and type_id and btf.size_of(type_id) == size:
+        typed: Codec = codec(btf, type_id)
+        return typed
+    return RawCodec(size)
