@@ -14,6 +14,8 @@ ASM_INCLUDE := /usr/include/$(shell uname -m)-linux-gnu
 # v3 of the instruction set is what Linux 5.10 can run.
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -I$(ASM_INCLUDE) -ffile-prefix-map="$(CURDIR)/="
 
+FUZZ_CASES ?= 100000
+
 PREBUILT := $(patsubst programs/%.c,prebuilt/%.o,$(wildcard programs/*.bpf.c))
 TEST_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/objects/*.bpf.c))
 
@@ -31,6 +33,12 @@ check-prebuilt: prebuilt test-objects   ## compile both, and fail if what is com
 
 test:            ## run all tests that this machine can run
 	$(PYTHON) -m pytest
+
+fuzz:            ## damage objects at random, FUZZ_CASES=100000 of them, in two processes
+	@export PUREBPF_FUZZ_CASES=$$(($(FUZZ_CASES) / 2)); \
+	$(PYTHON) -m pytest -q tests/fuzz & other=$$!; \
+	$(PYTHON) -m pytest -q tests/fuzz; status=$$?; \
+	wait $$other && exit $$status
 
 lint:            ## check style and types
 	$(PYTHON) -m ruff check .
@@ -55,4 +63,4 @@ always:
 # What failed half-way must not pass for an object.
 .DELETE_ON_ERROR:
 
-.PHONY: help prebuilt test-objects check-prebuilt test lint clean always
+.PHONY: help prebuilt test-objects check-prebuilt test fuzz lint clean always

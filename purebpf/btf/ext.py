@@ -9,10 +9,11 @@ are offsets into the strings of the object's .BTF section.
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from purebpf.btf.reader import MAGIC_BYTE_ORDERS, Btf
 from purebpf.errors import ObjectFormatError
@@ -81,7 +82,10 @@ class CoreRelo(NamedTuple):
 
 
 class BtfExt:
-    """The tables of one .BTF.ext section, each as ELF section name -> records in the file's order."""
+    """The tables of one .BTF.ext section, each as ELF section name -> records, sorted by instruction.
+
+    Compilers write them in that order, and the kernel asks for it.
+    """
 
     def __init__(self, data: bytes | memoryview, btf: Btf, where: str = ".BTF.ext") -> None:
         self._data = bytes(data)
@@ -108,6 +112,10 @@ class BtfExt:
             if len(access_str) > _MAX_ACCESS_STR:
                 raise self._error(f"an access string of {len(access_str)} characters", "core_relo", offset)
             self.core_relos.setdefault(section, []).append(CoreRelo(insn_off, type_id, access_str, kind))
+
+        tables: tuple[dict[str, Any], ...] = self.func_info, self.line_info, self.core_relos
+        for records in (records for table in tables for records in table.values()):
+            records.sort(key=operator.attrgetter("insn_off"))
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, btf: Btf, where: str = ".BTF.ext") -> BtfExt:

@@ -241,6 +241,11 @@ class Btf:
 
     # -- strings and types -----------------------------------------------------------------------------------
 
+    @property
+    def strings(self) -> bytes:
+        """The string section of this BTF; its offsets go on from where those of the base end."""
+        return self.data[self._strings_start : self._strings_stop]
+
     def string(self, offset: int) -> str:
         """The string that begins at this offset, which may lie inside a longer one."""
         return self._string(offset, self._strings_end)
@@ -356,6 +361,17 @@ class Btf:
 
     # -- searching -------------------------------------------------------------------------------------------
 
+    def ids(self, *kinds: KindClass) -> list[int]:
+        """The ids, ascending, of all types of these kinds; no type is decoded."""
+        wanted = {kind.kind for kind in kinds}
+        words = self._words
+        own = (
+            type_id
+            for type_id, position in enumerate(self._positions, self._first_id)
+            if words[position + 1] >> 24 & 0x7F in wanted
+        )
+        return [*(self.base.ids(*kinds) if self.base else ()), *own]
+
     def find(self, name: str, kind: KindClass | None = None) -> list[int]:
         """The ids, ascending, of all types (of this kind, if given) that have this name."""
         raw = name.encode("utf-8", "surrogatepass")
@@ -419,6 +435,15 @@ class Btf:
                 return found
             found = self.type(found.type_id)
         raise self.error("typedefs and qualifiers that go round in a circle", type_id=type_id)
+
+    def innermost(self, type_id: int) -> BtfType:
+        """As ``resolve()``, and the type of the elements where that is an array, or an array of arrays."""
+        for _ in range(_MAX_CHAIN):
+            found = self.resolve(type_id)
+            if not isinstance(found, Array):
+                return found
+            type_id = found.type_id
+        raise self.error("arrays that go round in a circle", type_id=type_id)
 
     @functools.cached_property
     def pointer_size(self) -> int:

@@ -9,6 +9,7 @@ The order is libbpf's.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from purebpf.obj.spec import ObjectSpec, ProgramSpec, Relocation
 _SLOT = 8
 _OP_CALL = BPF_JMP | BPF_CALL
 _OP_LD_IMM64 = BPF_LD | BPF_IMM | BPF_DW
+_CALL_OR_LOAD = re.compile(bytes([_OP_CALL]) + rb"|\x%02x.?" % _OP_LD_IMM64, re.DOTALL)
+"""Finds calls and 64-bit loads, which take two slots, in the opcodes of a function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +90,17 @@ class _Walk:
         self.spec = spec
         self.function = function
         self.start = start
-        self.slot = 0
-        self.end = len(function.insns) // _SLOT
         self.targets = {entry.insn: entry for entry in function.relocations}
+        opcodes = code[start * _SLOT : start * _SLOT + len(function.insns) : _SLOT]
+        self.candidates = _CALL_OR_LOAD.finditer(bytes(opcodes))
 
     def next_call(self, code: bytearray) -> tuple[int, ProgramSpec] | None:
         """The slot of the next call or function pointer and the function it means; None at the end."""
-        while self.slot < self.end:
-            slot, self.slot = self.slot, self.slot + 1
+        for candidate in self.candidates:
+            slot = candidate.start()
             position = (self.start + slot) * _SLOT
             opcode, registers = code[position], code[position + 1]
             source = registers >> 4 if self.spec.byteorder == "little" else registers & 0xF
-            if opcode == _OP_LD_IMM64:
-                self.slot += 1
             entry = self.targets.get(slot)
             is_call = opcode == _OP_CALL and source == BPF_PSEUDO_CALL
             takes_address = source == BPF_PSEUDO_FUNC or (entry is not None and entry.kind == "function")

@@ -39,7 +39,7 @@ from purebpf.obj.spec import MapSpec, ObjectSpec, ProgramSpec
 _SLOT = 8
 _MAX_CODE = 1 << 20
 """Instructions that a program may have with all its subprograms; more than the verifier would ever take."""
-_MAX_TOTAL_CODE, _MAX_COMMANDS = 1 << 23, 1 << 17
+_MAX_TOTAL_CODE, _MAX_COMMANDS = 1 << 22, 1 << 16
 """What a plan may have in all.  Without a limit, an object of a few MB could make plans of many GB."""
 _FUNC_INFO_SIZE = 8
 _LINE_INFO_SIZE = 16

@@ -58,8 +58,12 @@ def _from_struct(name: str, btf: Btf, definition: Struct, section: str, inner: b
     """One BTF definition: each member is an attribute of the map."""
     spec = MapSpec(name, section=section)
     where = f"map {name!r}"
+    seen: set[str] = set()
     for position, member in enumerate(definition.members):
         attribute = member.name
+        if attribute in seen:  # C does not allow that
+            raise ObjectFormatError(f"has two members {attribute!r}", where=where)
+        seen.add(attribute)
         if attribute in _INTEGERS:
             if attribute == "pinning" and inner:
                 raise ObjectFormatError("an inner map cannot be pinned", where=where)

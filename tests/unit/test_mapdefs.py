@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from btf_making import DATASEC, PTR, VAR, Assembler
 from elf_image import STB_GLOBAL, STT_OBJECT, ElfImage, build
 from libbpf_view import Libbpf
 
@@ -253,6 +254,18 @@ def test_attributes_after_values(libbpf, tmp_path):
     assert libbpf.open(path)[0] is None
     with pytest.raises(purebpf.ObjectFormatError, match=r"map 'm': 'values' must be the last member"):
         purebpf.parse(path)
+
+
+def test_two_members_of_a_name():
+    """C does not allow it; and a definition of a million members would be read once for each map of that type."""
+    a = Assembler()
+    number = a.add(PTR, "", a.array(a.int(), 1))
+    definition = a.struct("definition", 16, ("type", number, 0), ("type", number, 64))
+    a.add(DATASEC, ".maps", 0, a.add(VAR, "m", definition, 1), 0, 16, vlen=1)
+    image = build([(".maps", bytes(16), {}), (".BTF", a.bytes(), {})], [("m", 1, 0, 16, STT_OBJECT, STB_GLOBAL)])
+    with pytest.raises(purebpf.ObjectFormatError) as error:
+        purebpf.parse(image)
+    assert str(error.value) == "map 'm': has two members 'type'"
 
 
 def compile(text, path):
