@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 import purebpf
+from purebpf.cli import btf
 from purebpf.cli.run import open_target, run
 from purebpf.tools import output
 from purebpf.tools.tool import NAMES, tool
@@ -60,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     explaining.set_defaults(command=_explain)
     _add_target(explaining)
+
+    btf.add_parser(commands)
     return parser
 
 
