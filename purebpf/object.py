@@ -12,13 +12,15 @@ from purebpf.btf.value import codec
 from purebpf.errors import AttachError
 from purebpf.events.array import PerfEventArray
 from purebpf.kernel import bpf as kernel_bpf
+from purebpf.kernel import pin
 from purebpf.kernel.facts import KernelFacts
 from purebpf.kernel.fd import Fd
 from purebpf.kernel.memlock import raise_memlock_limit
 from purebpf.links.link import Link
 from purebpf.links.tracepoint import attach_tracepoint
-from purebpf.load.execute import execute
-from purebpf.load.plan import Handle, LoadPlan, make_plan
+from purebpf.load.execute import execute, fill
+from purebpf.load.features import Feature
+from purebpf.load.plan import PIN_ROOT, Handle, LoadPlan, make_plan
 from purebpf.maps.codec import RawCodec
 from purebpf.maps.map import Codec, Map
 from purebpf.obj import spec as obj_spec
@@ -28,32 +30,51 @@ from purebpf.obj.parse import Source, parse_object
 class ObjectSpec(obj_spec.ObjectSpec):
     """A parsed object, not yet in the kernel.  Edit it, then ``load()`` it, or ``plan()`` to see what that would do."""
 
-    def plan(self, kernel: KernelFacts | None = None) -> LoadPlan:
+    def plan(self, kernel: KernelFacts | None = None, *, pin_root: str = PIN_ROOT) -> LoadPlan:
         """The bpf(2) calls that would load this object into ``kernel`` (default: the running one).
 
+        ``pin_root`` is the directory, in a BPF file system, for maps that the object wants pinned by name.
         Raises PlanError if the object cannot be loaded there.
         """
-        return make_plan(self, kernel or KernelFacts.running())
+        return make_plan(self, kernel or KernelFacts.running(), pin_root)
 
-    def load(self, kernel: KernelFacts | None = None) -> BpfObject:
+    def load(self, kernel: KernelFacts | None = None, *, pin_root: str = PIN_ROOT) -> BpfObject:
         """Load the object into the running kernel; ``kernel`` may say other facts about it, such as ``core_btf``.
 
+        Maps that the object wants pinned by name are looked for in ``pin_root``, and used if they are alike; else they
+        are created and pinned there, and stay when the object is closed.
         Raises PlanError, KernelError, or VerifierError for a rejected program; nothing stays behind then.
         """
         facts = kernel or KernelFacts.running()
-        plan = make_plan(self, facts)
-        raise_memlock_limit(facts.version)
-        owners = execute(plan, _RunningKernel())
+        plan = make_plan(self, facts, pin_root)
+        if not facts.has(Feature.MEMCG_ACCOUNT):
+            raise_memlock_limit()
+        running = _RunningKernel()
+        owners = execute(plan, running)
         try:
             return BpfObject(self, plan, owners)
         except BaseException:
             for owner in owners.values():
                 owner.close()
+            running.remove_pins()
             raise
 
 
 class _RunningKernel:
     """What the executor needs of the kernel."""
+
+    def __init__(self) -> None:
+        self._pins: list[str] = []
+
+    def prepare_pin(self, path: str) -> None:
+        pin.prepare(path)
+
+    def note_pin(self, path: str) -> None:
+        self._pins.append(path)
+
+    def remove_pins(self) -> None:
+        while self._pins:
+            pin.remove(self._pins.pop())
 
     def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int:
         return kernel_bpf.bpf(cmd, attr, action=action)
@@ -71,9 +92,11 @@ def parse(source: Source, name: str | None = None) -> ObjectSpec:
     return parse_object(source, ObjectSpec, name)
 
 
-def load(source: Source, *, kernel: KernelFacts | None = None, name: str | None = None) -> BpfObject:
+def load(
+    source: Source, *, kernel: KernelFacts | None = None, name: str | None = None, pin_root: str = PIN_ROOT
+) -> BpfObject:
     """Parse an object and load it into the running kernel: ``parse(source).load()``."""
-    return parse(source, name).load(kernel)
+    return parse(source, name).load(kernel, pin_root=pin_root)
 
 
 class Program:
@@ -131,6 +154,9 @@ class Program:
 class BpfObject:
     """A loaded object: its live maps and programs by name, and the links of the programs it has attached.
 
+    ``struct_ops`` are the values to put into struct_ops maps, under the key 0, by map: the kernel registers the
+    programs then, and calls them.
+
     It owns all of them.  ``close()`` or the end of a ``with`` block detaches, and lets go of programs and maps.
     """
 
@@ -141,10 +167,11 @@ class BpfObject:
         self.maps: dict[str, Map] = {}
         self.programs: dict[str, Program] = {}
         self.links: list[Link] = []
+        self.struct_ops = {key: fill(value, owners) for key, value in plan.struct_ops.items()}
         self._others: list[Fd] = []
         for handle, fd in owners.items():
             if handle.kind == "map":
-                self.maps[handle.name] = _live_map(fd, handle.name, spec, plan.max_entries(handle))
+                self.maps[handle.name] = _live_map(fd, handle.name, spec, plan)
             elif handle.kind == "prog":
                 self.programs[handle.name] = Program(fd, spec.programs[handle.name])
             else:
@@ -192,8 +219,11 @@ class BpfObject:
         return f"<BpfObject {self.name!r}: {counts}>"
 
 
-def _live_map(fd: Fd, key: str, spec: ObjectSpec, max_entries: int) -> Map:
+def _live_map(fd: Fd, key: str, spec: ObjectSpec, plan: LoadPlan) -> Map:
     definition = spec.maps[key]
+    max_entries = plan.max_entries(Handle("map", key))
+    if key in plan.struct_ops:  # its values are of the kernel's type
+        return Map(fd, key, definition.type, max_entries, RawCodec(4), RawCodec(len(plan.struct_ops[key].data)))
     key_codec = _codec(spec.btf, definition.key_type_id, definition.key_size)
     value_codec = _codec(spec.btf, definition.value_type_id, definition.value_size)
     if definition.type == bpf_map_type.BPF_MAP_TYPE_PERF_EVENT_ARRAY:

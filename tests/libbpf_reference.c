@@ -4,7 +4,8 @@
  *	libbpf_reference link OBJECT    relocate the programs, but load nothing. Needs neither root nor a kernel.
  *	libbpf_reference load OBJECT    load the object; and before that once in vain, after which libbpf knows the kernel's
  *	                                features and asks no more. A call bpf(9999) before and after the second load marks
- *	                                it in a trace.
+ *	                                it in a trace. What the first load pins is removed.
+ *	libbpf_reference again OBJECT   the same, but what the first load pins stays for the second.
  *
  * prints lines "program NAME INSTRUCTIONS", with the instructions' bytes in hexadecimal digits; after a load also
  * "functions NAME RECORDS" and "lines NAME RECORDS", as the kernel has them, and "map - VALUE" with the content of each
@@ -83,12 +84,13 @@ int main(int argc, char **argv)
 
 	if (argc != 3)
 		return 2;
-	int for_real = strcmp(argv[1], "load") == 0, refused;
+	int again = strcmp(argv[1], "again") == 0, for_real = again || strcmp(argv[1], "load") == 0, refused;
 
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	object = open_object(argv[2]);
 	if (for_real) {
-		bpf_object__load(object);
+		if (bpf_object__load(object) == 0 && !again)
+			bpf_object__unpin_maps(object, NULL);
 		bpf_object__close(object);
 		object = open_object(argv[2]);
 		mark();

@@ -24,6 +24,8 @@ from purebpf.abi.bpf import bpf_cmd
 
 HERE = Path(__file__).resolve().parent
 OBJECTS = sorted([*HERE.parent.glob("prebuilt/*.bpf.o"), *HERE.glob("objects/*.bpf.o")])
+OBJECTS = [path for path in OBJECTS if not path.name.startswith("conf_")]
+"""All but those of tests/conformance, which are compared there, with a later libbpf."""
 
 MARK = 9999
 """No bpf(2) command has this number; the kernel answers EINVAL, and it shows in the trace."""
@@ -63,9 +65,11 @@ class Run:
     errors: str
 
 
-def trace(command, file):
-    """Run a command under strace, which writes to ``file``."""
+def trace(command, file, environment=()):
+    """Run a command under strace, which writes to ``file``; ``environment`` has more variables, as NAME=VALUE."""
     options = ["-f", "-v", "-xx", "-X", "raw", "-s", "100000000", "-e", "trace=bpf,perf_event_open", "-o", file]
+    for variable in environment:
+        options += ["-E", variable]
     done = subprocess.run(["strace", *options, *command], capture_output=True, text=True)
     calls = [parse(line) for line in Path(file).read_text().splitlines() if re.match(r"\d+ +\w+\(", line)]
     return Run(calls, done.stdout.splitlines(), done.returncode == 0, done.stderr)

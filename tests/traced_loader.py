@@ -1,11 +1,13 @@
 """Load an object with purebpf between two marks, and print what came of it: see traced.py and libbpf_reference.c.
 
 A line ``plan JSON`` more has the plan's commands in a form that a test can read, after ``text JSON``, the plan as
-people see it.  With ``attach`` the programs are attached too.
+people see it.  With ``attach`` the programs are attached too.  Like libbpf_reference it loads the object once before
+the first mark, after which the kernel's features are known; the pins of that stay only with ``again``.
 """
 
 import ctypes
 import json
+import os
 import sys
 
 import purebpf
@@ -13,7 +15,7 @@ from purebpf.abi.attr import bpf_attr_info, bpf_prog_info
 from purebpf.abi.bpf import bpf_cmd
 from purebpf.kernel.bpf import bpf, map_lookup_elem, obj_get_info_by_fd
 from purebpf.kernel.syscall import syscall
-from purebpf.load.plan import Code, Handle
+from purebpf.load.plan import Code, Filled, Handle
 
 
 def mark():
@@ -28,6 +30,9 @@ def plain(value):
         return {"handle": str(value)}
     if isinstance(value, Code):
         return {"code": value.insns.hex(), "handles": [[slot, str(handle)] for slot, handle in value.handles]}
+    if isinstance(value, Filled):
+        handles = [[offset, size, str(handle)] for offset, size, handle in value.handles]
+        return {"bytes": value.data.hex(), "handles": handles}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
     return value if isinstance(value, str) else int(value)
@@ -61,12 +66,24 @@ def describe(loaded):
         for kind, data in records(program):
             print(kind, name, data.hex())
     for key, definition in loaded.spec.maps.items():
-        if definition.contents is not None:
+        if definition.kind not in ("user", "struct_ops"):
             value = map_lookup_elem(loaded.maps[key].fileno(), bytes(4), definition.value_size)
             print("map -", value.hex())
 
 
+def load_in_vain(path, keep_pins):
+    spec = purebpf.parse(path)
+    try:
+        spec.load().close()
+    except purebpf.PureBpfError:
+        return
+    for definition in spec.maps.values():
+        if definition.pinning and not keep_pins:
+            os.unlink(f"/sys/fs/bpf/{definition.name}")
+
+
 def main(path, *options):
+    load_in_vain(path, "again" in options)
     mark()
     try:
         loaded = purebpf.load(path)

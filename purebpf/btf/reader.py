@@ -380,6 +380,12 @@ class Btf:
         ids = self._ids_named(list(self._string_offsets(raw + b"\0")))
         return ids if kind is None else [id for id in ids if self._kind(id) == kind.kind]
 
+    def names(self, kind: KindClass) -> Iterator[str]:
+        """The names of all types of this kind, a base's first, by ascending id."""
+        for type_id in range(1, len(self)):
+            if self._kind(type_id) == kind.kind:
+                yield self._name_of(type_id)
+
     def find_flavors(self, name: str) -> list[int]:
         """The ids, ascending, of all types whose name without its CO-RE flavour (``___...``) is ``name``."""
         raw = name.encode("utf-8", "surrogatepass")

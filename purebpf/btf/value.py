@@ -674,9 +674,16 @@ def _compile(btf: Btf, found: BtfType, typedef: str, depth: int) -> Codec:
 
 def _fields(btf: Btf, composite: Composite | Datasec, depth: int) -> list[_Field]:
     fields: dict[str, _Field] = {}
+    same: dict[str, int] = {}
     for member, bit_offset in _named_members(btf, composite):
         if member.name in fields:
-            raise btf.error(f"two members {member.name!r}", type_id=composite.id)
+            if not isinstance(composite, Datasec):
+                raise btf.error(f"two members {member.name!r}", type_id=composite.id)
+            # Static variables of several source files, linked into one object: the first keeps the name.
+            stem = member.name
+            while member.name in fields:
+                same[stem] = same.get(stem, 1) + 1
+                member = dataclasses.replace(member, name=f"{stem}_{same[stem]}")
         fields[member.name] = _field(btf, composite, member, bit_offset, depth)
     values = sum(field.codec.values for field in fields.values())
     if values > _MAX_FIELDS and values > _MAX_OVERLAP * composite.size:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from purebpf.abi.attr import bpf_prog_info
 from purebpf.btf.reader import Btf
 from purebpf.errors import KernelError, PureBpfError
 from purebpf.kernel import cpu
-from purebpf.load.facts import Facts, version_code
+from purebpf.kernel.bpf import obj_get_info_by_fd
+from purebpf.kernel.config import PathOrText, read_config, running_config
+from purebpf.kernel.features import running as features_of_running_kernel
+from purebpf.kernel.kallsyms import Kallsyms, PathOrSymbols, read_kallsyms
+from purebpf.kernel.modules import open_btf, read_btf, running_modules
+from purebpf.load.facts import Config, Facts, ModuleBtf, version_code
+from purebpf.load.features import Feature
 
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 PathOrBtf = str | os.PathLike[str] | bytes | Btf
@@ -20,20 +28,27 @@ class KernelFacts(Facts):
     """What a load plan depends on beside the object.  See `Facts` for the attributes."""
 
     @classmethod
-    def running(cls, *, core_btf: PathOrBtf | None = None) -> KernelFacts:
+    def running(cls, *, core_btf: PathOrBtf | None = None, config: PathOrText | None = None) -> KernelFacts:
         """The kernel that this process runs on.
 
         ``core_btf`` replaces the kernel's own types for CO-RE relocation: a file of raw BTF, its bytes, or a Btf; for
-        kernels built without CONFIG_DEBUG_INFO_BTF.
+        kernels built without CONFIG_DEBUG_INFO_BTF.  ``config``: lines of kernel configuration that go before those of
+        /boot/config-RELEASE or /proc/config.gz, as a path or as the text in bytes.
         """
         release = os.uname().release
         return cls(
             release=release,
             version=_running_version(release, os.uname().version, _ubuntu_signature()),
-            read_btf=lambda: _read_btf(KERNEL_BTF if core_btf is None else core_btf),
+            read_btf=lambda: _read_btf(KERNEL_BTF),
+            read_core_btf=None if core_btf is None else lambda: _read_btf(core_btf),
+            read_modules=running_modules,
+            read_configs=[running_config] if config is None else [lambda: read_config(config), running_config],
+            read_symbols=read_kallsyms,
             byteorder=sys.byteorder,
             possible_cpus=len(cpu.possible()),
             page_size=cpu.page_size(),
+            features=features_of_running_kernel().has,
+            read_program_btf=_program_btf,
         )
 
     @classmethod
@@ -42,15 +57,27 @@ class KernelFacts(Facts):
         *,
         release: str,
         btf: PathOrBtf | None = None,
+        modules: Mapping[str, PathOrBtf] | None = None,
+        config: PathOrText | None = None,
+        symbols: PathOrSymbols | None = None,
         byteorder: str = "little",
         possible_cpus: int = 1,
         page_size: int = 4096,
+        features: Mapping[Feature, bool] | None = None,
     ) -> KernelFacts:
         """A kernel that runs elsewhere, to plan for it.
 
         ``release``: what ``uname -r`` prints there.  ``btf``: a copy of its /sys/kernel/btf/vmlinux, as a path, bytes
-        or a Btf; only objects with CO-RE relocations need it.
+        or a Btf; only objects need it that refer to the kernel's types or functions.  ``modules``: likewise of its
+        modules, by name.  ``config``: a copy of its /boot/config-RELEASE or /proc/config.gz, as a path or bytes.
+        ``symbols``: a copy of its /proc/kallsyms, or addresses by name.  ``features``: what is known about the kernel's
+        features; of any other it is taken to have what mainline of that release has (`Feature.since`).
         """
+        version = version_code(release)
+        known = dict(features or {})
+
+        def has(feature: Feature) -> bool:
+            return known.get(feature, feature.in_version(version))
 
         def read() -> Btf:
             if btf is None:
@@ -59,16 +86,42 @@ class KernelFacts(Facts):
                 )
             return _read_btf(btf)
 
+        def read_configuration() -> Config:
+            if config is None:
+                raise PureBpfError(
+                    "no configuration was given; pass offline(config=...) a copy of that kernel's /boot/config-RELEASE"
+                )
+            return read_config(config)
+
+        def read_symbols() -> Kallsyms:
+            if symbols is None:
+                raise PureBpfError(
+                    "no symbols were given; pass offline(symbols=...) a copy of that kernel's /proc/kallsyms"
+                )
+            return read_kallsyms(symbols)
+
+        def read_modules(kernel: Btf) -> list[ModuleBtf]:
+            return [ModuleBtf(name, 0, _read_btf(source, kernel)) for name, source in (modules or {}).items()]
+
         return cls(
-            release=release, read_btf=read, byteorder=byteorder, possible_cpus=possible_cpus, page_size=page_size
+            release=release,
+            version=version,
+            read_btf=read,
+            read_modules=read_modules,
+            read_configs=[read_configuration],
+            read_symbols=read_symbols,
+            byteorder=byteorder,
+            possible_cpus=possible_cpus,
+            page_size=page_size,
+            features=has,
         )
 
 
-def _read_btf(source: PathOrBtf) -> Btf:
+def _read_btf(source: PathOrBtf, base: Btf | None = None) -> Btf:
     if isinstance(source, Btf):
         return source
     if isinstance(source, bytes):
-        return Btf.from_bytes(source, where="kernel BTF")
+        return Btf.from_bytes(source, base=base, where="kernel BTF")
     path = Path(source)
     try:
         data = path.read_bytes()
@@ -77,7 +130,16 @@ def _read_btf(source: PathOrBtf) -> Btf:
         raise KernelError(error.errno or 0, f"reading kernel types from {path}", why) from error
     except OSError as error:
         raise KernelError(error.errno or 0, f"reading kernel types from {path}") from error
-    return Btf.from_bytes(data, where=str(path))
+    return Btf.from_bytes(data, base=base, where=str(path))
+
+
+def _program_btf(fd: int) -> Btf:
+    """The types of a loaded program."""
+    id = obj_get_info_by_fd(fd, bpf_prog_info).btf_id
+    if not id:
+        raise PureBpfError("it was loaded without BTF")
+    with open_btf(id) as btf:
+        return Btf.from_bytes(read_btf(btf), where=f"BTF {id}")
 
 
 def _ubuntu_signature() -> str:

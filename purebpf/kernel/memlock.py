@@ -1,21 +1,16 @@
 """RLIMIT_MEMLOCK, which maps and programs counted against until Linux 5.11.
 
-Since then they count as memory of their memory cgroup.  Before, the usual limit of 64 KiB stopped any but the smallest
-object, so every loader raises it.  A distribution may have brought the new accounting to an older kernel; to raise the
-limit there does no harm, so the version number is good enough to go by.
+Since then they count as memory of their memory cgroup (Feature.MEMCG_ACCOUNT).  Before, the usual limit of 64 KiB
+stopped any but the smallest object, so every loader raises it.
 """
 
 from __future__ import annotations
 
 import resource
 
-_CGROUP_ACCOUNTING = 0x050B00  # Linux 5.11, as LINUX_VERSION_CODE
 
-
-def raise_memlock_limit(kernel_version: int) -> None:
-    """Lift the limit on a kernel that has it: altogether where that is allowed, else as far as it is."""
-    if kernel_version >= _CGROUP_ACCOUNTING:
-        return
+def raise_memlock_limit() -> None:
+    """Lift the limit: altogether where that is allowed, else as far as it is."""
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

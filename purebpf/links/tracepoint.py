@@ -14,10 +14,11 @@ from purebpf.errors import KernelError
 from purebpf.kernel import cpu
 from purebpf.kernel.bpf import link_create_perf_event
 from purebpf.kernel.fd import Fd, number_of
-from purebpf.kernel.features import Feature, Features, running
+from purebpf.kernel.features import Features, running
 from purebpf.kernel.perf import ioctl, perf_event_open
 from purebpf.kernel.tracefs import tracepoint_id
 from purebpf.links.link import Link
+from purebpf.load.features import Feature
 
 # perf_event_set_bpf_prog() in kernel/events/core.c, perf_event_attach_bpf_prog() in kernel/trace/bpf_trace.c
 _WHY_NOT = {

@@ -30,7 +30,7 @@ from __future__ import annotations
 import difflib
 import enum
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -152,11 +152,11 @@ class CoreTarget:
     """The types that programs are fitted to: the kernel's, and its modules' where it has none of a name.
 
     ``modules`` are split BTFs on ``kernel``.  They are looked at only for a type that the kernel itself does
-    not have, so a sequence that reads them when asked costs nothing before.  Where a BTF file stands in for
+    not have, so one that reads them when it is iterated over costs nothing before.  Where a BTF file stands in for
     the running kernel's there are none.
     """
 
-    def __init__(self, kernel: Btf, modules: Sequence[Btf] = ()) -> None:
+    def __init__(self, kernel: Btf, modules: Iterable[Btf] = ()) -> None:
         self.kernel = kernel
         self.modules = modules
         self._found: dict[tuple[str, type[BtfType]], list[Candidate]] = {}
@@ -417,6 +417,14 @@ def _fields_compatible(local: Btf, local_id: int, target: Btf, target_id: int) -
             case _:
                 return False
     raise _Refused(f"arrays nested more than {_MAX_NESTING} deep")
+
+
+def types_compatible(local: Btf, local_id: int, target: Btf, target_id: int) -> bool:
+    """Whether two types count as the same one: that of an extern of the object and what the kernel has of its name."""
+    try:
+        return _types_compatible(local, local_id, target, target_id)
+    except _Refused:
+        return False
 
 
 def _types_compatible(local: Btf, local_id: int, target: Btf, target_id: int, level: int = _MAX_NESTING) -> bool:

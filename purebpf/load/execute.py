@@ -1,8 +1,9 @@
 """The executor: performs a plan, and swaps the handles in it for file descriptors.
 
-It decides nothing.  What a refusal means stands in the plan: a command may be optional, or have other fields to be
-tried without BTF.  The one exception is the verifier's log: a program is first loaded without one, as that is faster,
-and a refused program is loaded again to get it, with a buffer that grows until the log fits.
+It decides nothing.  What a refusal means stands in the plan: a command may be optional, have other fields to be tried
+without BTF, or say which of the next ones are left out.  The one exception is the verifier's log: a program is first
+loaded without one, as that is faster, and a refused program is loaded again to get it, with a buffer that grows until
+the log fits.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import ctypes
 import errno
 import re
 import struct
+import sys
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-from purebpf.abi.attr import ATTR_OF_CMD
+from purebpf.abi.attr import ATTR_OF_CMD, bpf_map_info
 from purebpf.abi.bpf import bpf_cmd
-from purebpf.errors import KernelError, VerifierError
-from purebpf.load.plan import Code, Command, Handle, LoadPlan, Value, line_at, show
+from purebpf.errors import KernelError, PlanError, VerifierError
+from purebpf.load.plan import Code, Command, Expected, Filled, Handle, LoadPlan, Value, line_at, show
 
 _FIRST_LOG_SIZE = 1 << 16
 _LARGEST_LOG_SIZE = 0xFFFFFFFF >> 2
@@ -39,32 +41,49 @@ Owner = TypeVar("Owner", bound=Descriptor, covariant=True)
 
 
 class Kernel(Protocol[Owner]):
-    """The two things the executor needs: the system call, and an owner for each descriptor that it returns."""
+    """What the executor needs: the system call, and an owner for each descriptor that it returns.
+
+    Pins are files: ``prepare_pin`` is called before one is made and sees to its directory, ``note_pin`` after it, and
+    ``remove_pins`` removes those noted, when loading has failed.
+    """
 
     def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int: ...
     def own(self, number: int, what: str) -> Owner: ...
+    def prepare_pin(self, path: str) -> None: ...
+    def note_pin(self, path: str) -> None: ...
+    def remove_pins(self) -> None: ...
 
 
 def execute(plan: LoadPlan, kernel: Kernel[Owner]) -> dict[Handle, Owner]:
     """Perform the plan and return the owners of all descriptors that it created, in order.
 
-    Raises KernelError, or VerifierError for a rejected program; then every descriptor opened before is closed again.
+    Raises KernelError, VerifierError for a rejected program, or PlanError for a pinned map that is unlike the object's;
+    then every descriptor opened before is closed again, and every pin made is removed.
     """
     opened: dict[Handle, Owner] = {}
+    left_out = 0
     try:
         for command in plan:
+            if left_out:
+                left_out -= 1
+                continue
             number = _perform(command, opened, kernel)
+            left_out = command.skips_if_not if number is None else command.skips_if_done
             if number is not None and command.creates is not None:
+                before = opened.get(command.creates)
                 opened[command.creates] = kernel.own(number, f"{command.creates.kind} {command.creates.name!r}")
+                if before is not None:
+                    before.close()
     except BaseException:
         for owner in opened.values():
             owner.close()
+        kernel.remove_pins()
         raise
     return opened
 
 
 def _perform(command: Command, opened: Mapping[Handle, Owner], kernel: Kernel[Owner]) -> int | None:
-    """Make one call.  None if the command is optional and failed."""
+    """Make one call.  None if it failed as it may: the command is optional, or it tolerates that answer."""
     attempts = [command.fields]
     has_btf = any(handle.kind == "btf" for handle in opened)
     if command.without_btf is not None:
@@ -79,20 +98,48 @@ def _perform(command: Command, opened: Mapping[Handle, Owner], kernel: Kernel[Ow
             return _call(command, fields, opened, kernel)
         except KernelError as error:
             refusal = error
-    if command.optional:
+    if command.optional or (refusal.errno == command.tolerated != 0):
         return None
     raise refusal
 
 
 def _call(command: Command, fields: Mapping[str, Value], opened: Mapping[Handle, Owner], kernel: Kernel[Owner]) -> int:
     attributes = _Attributes(command.cmd, fields, opened)
+    path = fields.get("pathname")
+    is_pin = command.cmd == bpf_cmd.BPF_OBJ_PIN and isinstance(path, str)
+    if is_pin:
+        kernel.prepare_pin(str(path))
     try:
-        return kernel.bpf(command.cmd, attributes.structure, action=command.action)
+        number = kernel.bpf(command.cmd, attributes.structure, action=command.action)
+        if is_pin:
+            kernel.note_pin(str(path))
+        if command.expected is not None:
+            _compare(command, command.expected, bpf_map_info.from_address(attributes.structure.info))
+        return number
     except KernelError as error:
         if command.cmd != bpf_cmd.BPF_MAP_CREATE:
             raise
         asked = "It was asked for " + ", ".join(f"{name} = {show(value)}" for name, value in fields.items())
         raise KernelError(error.errno or 0, command.action, f"{error.hint}. {asked}" if error.hint else asked) from None
+
+
+def _compare(command: Command, expected: Expected, info: bpf_map_info) -> None:
+    """Raise PlanError if a map is not the one that is expected."""
+    differing = []
+    for name, value in expected.fields.items():
+        have = getattr(info, name)
+        if have != value and (name != "map_flags" or (have ^ value) & ~expected.ignored_flags):
+            differing.append(f"{name} is {have} there, and {show(value)} in the object")
+    if differing:
+        raise PlanError(f"{command.action}: {', '.join(differing)}. {expected.hint}")
+
+
+def fill(value: Filled, opened: Mapping[Handle, Descriptor]) -> bytes:
+    """The bytes with the descriptors in their places."""
+    data = bytearray(value.data)
+    for offset, size, handle in value.handles:
+        data[offset : offset + size] = opened[handle].fileno().to_bytes(size, sys.byteorder)
+    return bytes(data)
 
 
 def _load(command: Command, fields: Mapping[str, Value], opened: Mapping[Handle, Owner], kernel: Kernel[Owner]) -> int:
@@ -146,6 +193,8 @@ def _explain(command: Command, fields: Mapping[str, Value], log: str) -> str:
             hints.append(f"The verifier stopped at instruction {slot}, from {line}")
         if slot in command.notes:
             hints.append(command.notes[slot])
+    if "failed to find the address for kernel symbol" in log:
+        hints.append("A kernel without CONFIG_KALLSYMS_ALL does not know the addresses of its own variables")
     if any("GPL" in line for line in log.splitlines() if not line.startswith(";")):
         license = fields.get("license")
         hints.append(
@@ -170,6 +219,8 @@ class _Attributes:
             return opened[value].fileno()
         if isinstance(value, Code):
             return self._pointer(_with_descriptors(value, opened))
+        if isinstance(value, Filled):
+            return self._pointer(fill(value, opened))
         if isinstance(value, str):
             raw = value.encode("utf-8", "surrogateescape")
             is_array = isinstance(getattr(self.structure, name), bytes)

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 
 from purebpf.abi.bpf import BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC
 from purebpf.asm.instruction import BPF_CALL, BPF_DW, BPF_IMM, BPF_JMP, BPF_LD
+from purebpf.btf.types import DeclTag, Func
 from purebpf.errors import ObjectFormatError
 from purebpf.obj.spec import ObjectSpec, ProgramSpec, Relocation
 
 _SLOT = 8
+_EXCEPTION_TAG = "exception_callback:"
+_GLOBAL = 1  # BTF_FUNC_GLOBAL
 _OP_CALL = BPF_JMP | BPF_CALL
 _OP_LD_IMM64 = BPF_LD | BPF_IMM | BPF_DW
 _CALL_OR_LOAD = re.compile(bytes([_OP_CALL]) + rb"|\x%02x.?" % _OP_LD_IMM64, re.DOTALL)
@@ -49,28 +52,71 @@ class Linked:
         ]
 
 
-def link(spec: ObjectSpec, program: ProgramSpec, patched: dict[int, bytes]) -> Linked:
+def link(
+    spec: ObjectSpec, program: ProgramSpec, patched: dict[int, bytes], callback: ProgramSpec | None = None
+) -> Linked:
     """Append to ``program`` every subprogram that it reaches, and point the calls at them.
 
     ``patched`` holds the instructions of functions after CO-RE relocation, by ``id`` of their ProgramSpec.
+    ``callback`` is appended last, with what it calls: the kernel calls it when the program throws an exception.
     """
     code = bytearray(patched.get(id(program), program.insns))
     starts = {id(program): 0}
     parts = [Part(program, 0)]
+
+    def append(function: ProgramSpec) -> _Walk:
+        starts[id(function)] = len(code) // _SLOT
+        parts.append(Part(function, starts[id(function)]))
+        code.extend(patched.get(id(function), function.insns))
+        return _Walk(spec, function, starts[id(function)], code)
+
     walks = [_Walk(spec, program, 0, code)]
     while walks:
         step = walks[-1].next_call(code)
         if step is None:
             walks.pop()
+            if not walks and callback is not None and id(callback) not in starts:
+                walks.append(append(callback))
             continue
         slot, callee = step
         if id(callee) not in starts:
-            starts[id(callee)] = len(code) // _SLOT
-            parts.append(Part(callee, starts[id(callee)]))
-            code += patched.get(id(callee), callee.insns)
-            walks.append(_Walk(spec, callee, starts[id(callee)], code))
+            walks.append(append(callee))
         struct.pack_into(_order(spec) + "i", code, slot * _SLOT + 4, starts[id(callee)] - slot - 1)
     return Linked(code, tuple(parts))
+
+
+def has_exception_tags(spec: ObjectSpec) -> bool:
+    """Whether there may be a tag ``exception_callback:NAME`` at all."""
+    return spec.btf is not None and _EXCEPTION_TAG.encode() in spec.btf.data
+
+
+def exception_callbacks(spec: ObjectSpec) -> dict[str, ProgramSpec]:
+    """By program, the subprogram that a tag ``exception_callback:NAME`` on its main function names.
+
+    A program with several such tags gets none here; the verifier refuses it.
+    """
+    found: dict[str, ProgramSpec] = {}
+    btf = spec.btf
+    if btf is None or not has_exception_tags(spec):
+        return found
+    tagged: set[str] = set()
+    for tag in map(btf.type, range(1, len(btf))):
+        if not isinstance(tag, DeclTag) or tag.component_idx != -1 or not tag.name.startswith(_EXCEPTION_TAG):
+            continue
+        function, name = btf.type(tag.type_id), tag.name.removeprefix(_EXCEPTION_TAG)
+        where = f"BTF type {tag.id} (DECL_TAG {tag.name!r})"
+        if not isinstance(function, Func) or function.linkage != _GLOBAL:
+            raise ObjectFormatError("is not on a program", where=where)
+        callback = next((one for one in spec.subprograms.values() if one.name == name), None)
+        linkages = [kind.linkage for id in btf.find(name, Func) if isinstance(kind := btf.type(id), Func)]
+        if callback is None or linkages != [_GLOBAL]:
+            raise ObjectFormatError("names no global function that is not hidden", where=where)
+        if function.name in tagged:
+            found.pop(function.name, None)
+        else:
+            found[function.name] = callback
+        tagged.add(function.name)
+    return found
 
 
 def set_source(code: bytearray, position: int, source: int, byteorder: str) -> None:

@@ -29,6 +29,7 @@ _SYMBOL_SIZE = 24
 _RELOCATION_SIZES = {"SHT_REL": 16, "SHT_RELA": 24}
 _FILE_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 _MAX_NAME = 4096
+_INITIALISED = (".maps", ".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
 MAX_FILE_SIZE = 64 << 20
 """Larger files are refused, in bytes; clang-built BPF objects stay far below."""
 MAX_NOBITS_SIZE = 64 << 20
@@ -272,7 +273,7 @@ class _Reader:
     def _relocations(
         self, headers: list[Any], sections: tuple[Section, ...], symbols: tuple[Symbol, ...]
     ) -> dict[int, tuple[ElfRelocation, ...]]:
-        """Those of code and map definitions; clang writes others (for BTF, DWARF) that a loader has no use for."""
+        """Those of code and of maps' values; clang writes others (for BTF, DWARF) that a loader has no use for."""
         found: dict[int, list[ElfRelocation]] = {}
         structs = self.elf.structs
         for section in sections:
@@ -282,7 +283,7 @@ class _Reader:
             if section.info >= len(sections):
                 raise ObjectFormatError(f"applies to section {section.info}, which does not exist", where=where)
             target = sections[section.info]
-            if not target.executable and target.name != ".maps":
+            if not target.executable and target.name not in _INITIALISED:
                 continue
             _check_entry_size(headers[section.index], section, _RELOCATION_SIZES[section.type])
             entries = found.setdefault(target.index, [])

@@ -11,14 +11,16 @@ No BTF is needed; where there is some, a struct ``____btf_map_NAME`` (made by ``
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from purebpf.abi.bpf import bpf_map_type
 from purebpf.btf.reader import Btf
 from purebpf.btf.types import Array, Datasec, Enum, Enum64, FuncProto, Member, Ptr, Struct, Var
 from purebpf.errors import ObjectFormatError
-from purebpf.obj.elf import ElfObject, Section
-from purebpf.obj.spec import MapSpec
+from purebpf.obj.elf import ElfObject, ElfRelocation, Section
+from purebpf.obj.spec import MapSpec, ProgramSpec
 
 _MAP_IN_MAP = (bpf_map_type.BPF_MAP_TYPE_ARRAY_OF_MAPS, bpf_map_type.BPF_MAP_TYPE_HASH_OF_MAPS)
 _INTEGERS = ("type", "max_entries", "map_flags", "numa_node", "key_size", "value_size", "pinning")
@@ -28,8 +30,22 @@ _ANNOTATION = "____btf_map_"
 _LEGACY_FIELDS = ("type", "key_size", "value_size", "max_entries", "map_flags")
 
 
-def btf_defined(section: Section, btf: Btf) -> Iterator[tuple[int, int, MapSpec]]:
-    """The maps of section ``.maps``, each with the byte offsets of its start and end, in the order of its BTF."""
+_SLOT_SIZE = 8
+"""In bytes: of a pointer in ``.values = {...}``; the object is compiled for BPF, where pointers have 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A map of section ``.maps``, and the byte offsets of its start and end there, and of its member ``values``."""
+
+    start: int
+    end: int
+    values: int | None
+    spec: MapSpec
+
+
+def btf_defined(section: Section, btf: Btf) -> Iterator[Defined]:
+    """The maps of section ``.maps``, in the order of its BTF."""
     found = [btf.type(id) for id in btf.find(".maps", Datasec)]
     if not found:
         raise ObjectFormatError("section '.maps' has no BTF; compile with -g", where="section '.maps'")
@@ -51,7 +67,43 @@ def btf_defined(section: Section, btf: Btf) -> Iterator[tuple[int, int, MapSpec]
             raise ObjectFormatError(f"is defined by a {type(definition).__name__}, not by a struct", where=where)
         if definition.size > place.size:
             raise ObjectFormatError(f"has {place.size} bytes for a definition of {definition.size}", where=where)
-        yield place.offset, place.offset + place.size, _from_struct(var.name, btf, definition, section.name)
+        last = definition.members[-1] if definition.members else None
+        values = place.offset + last.bit_offset // 8 if last is not None and last.name == "values" else None
+        spec = _from_struct(var.name, btf, definition, section.name)
+        yield Defined(place.offset, place.offset + place.size, values, spec)
+
+
+def fill_slots(
+    maps: Sequence[Defined],
+    relocations: Iterable[ElfRelocation],
+    programs: dict[str, ProgramSpec],
+    elf: ElfObject,
+) -> None:
+    """Note which maps and programs are to be in a map from the start, as the relocations of ``.maps`` say."""
+    maps = sorted(maps, key=lambda entry: entry.start)
+    starts = [entry.start for entry in maps]
+    by_name = {entry.spec.name for entry in maps}
+    for relocation in relocations:
+        offset, symbol = relocation.offset, relocation.symbol
+        index = bisect_right(starts, offset) - 1
+        if index < 0 or offset + _SLOT_SIZE > maps[index].end:
+            raise ObjectFormatError("lies in no map", where=f"section '.maps', relocation at byte {offset}")
+        target, spec = maps[index], maps[index].spec
+        where = f"map {spec.name!r}, initial value {symbol.name!r}"
+        if target.values is None or offset < target.values or (offset - target.values) % _SLOT_SIZE:
+            raise ObjectFormatError("does not stand in 'values'", where=where)
+        in_section = elf.sections[symbol.section].name if symbol.section is not None else ""
+        if spec.type in _MAP_IN_MAP:
+            if in_section != ".maps" or symbol.name not in by_name:
+                raise ObjectFormatError("is no map of section '.maps'", where=where)
+            if spec.type == bpf_map_type.BPF_MAP_TYPE_HASH_OF_MAPS and spec.key_size != 4:
+                raise ObjectFormatError("a hash of maps can have initial values only with keys of 4 bytes", where=where)
+        else:
+            program = programs.get(symbol.name)
+            place = (program.section, program.section_offset) if program is not None else None
+            if place != (in_section, symbol.value) or in_section == ".text":
+                raise ObjectFormatError("is no program", where=where)
+        spec.slots[(offset - target.values) // _SLOT_SIZE] = symbol.name
 
 
 def _from_struct(name: str, btf: Btf, definition: Struct, section: str, inner: bool = False) -> MapSpec:

@@ -17,7 +17,7 @@ from purebpf.btf.ext import BtfExt
 from purebpf.btf.reader import Btf
 from purebpf.btf.types import Datasec, Var, VarSecinfo
 from purebpf.errors import ObjectFormatError
-from purebpf.obj import elf, mapdefs, sections
+from purebpf.obj import elf, externs, mapdefs, sections, struct_ops
 from purebpf.obj.datasec import complete
 from purebpf.obj.elf import ElfObject, ElfRelocation, Section, Symbol
 from purebpf.obj.spec import MapSpec, ObjectSpec, ProgramSpec, Relocation, Variable, Variables
@@ -65,6 +65,8 @@ class _Parser:
         self.spec = spec
         self.text = file.section(TEXT)
         self.maps_by_place: dict[tuple[int, int], str] = {}
+        self.btf_defined: list[mapdefs.Defined] = []
+        self.struct_ops: dict[int, list[tuple[int, MapSpec]]] = {}
         self.data_maps: dict[int, str] = {}
         self.datasecs: dict[str, int] = {}
         self.code: dict[tuple[int, int, int], tuple[bytes, tuple[Relocation, ...]]] = {}
@@ -73,7 +75,9 @@ class _Parser:
         self._license_and_version()
         self._btf()
         self._maps()
+        self._struct_ops()
         self._programs()
+        self._initial_values()
 
     def _license_and_version(self) -> None:
         section = self.elf.section("license")
@@ -90,13 +94,14 @@ class _Parser:
 
     def _btf(self) -> None:
         section = self.elf.section(".BTF")
-        if section is None:
-            return
-        btf = Btf.from_bytes(section.data)
-        if btf.byteorder != self.elf.byteorder:
+        btf = None if section is None else Btf.from_bytes(section.data)
+        if btf is not None and btf.byteorder != self.elf.byteorder:
             raise ObjectFormatError(
                 f"{btf.byteorder}-endian BTF in a {self.elf.byteorder}-endian file", where="section '.BTF'"
             )
+        self.spec.externs, btf = externs.collect(self.elf, btf)
+        if btf is None:
+            return
         self.spec.btf, self.datasecs = complete(btf, self.elf)
         section = self.elf.section(".BTF.ext")
         if section is not None:
@@ -115,10 +120,9 @@ class _Parser:
                 raise ObjectFormatError(
                     "its definitions are BTF, and there is no .BTF; compile with -g", where="section '.maps'"
                 )
-            slots = sorted(entry.offset for entry in self.elf.relocations.get(section.index, ()))
-            for offset, end, definition in mapdefs.btf_defined(section, self.spec.btf):
-                definition.initial_slots = bisect_left(slots, end) - bisect_left(slots, offset)
-                self._add_map(definition.name, definition, section, offset)
+            self.btf_defined = list(mapdefs.btf_defined(section, self.spec.btf))
+            for defined in self.btf_defined:
+                self._add_map(defined.spec.name, defined.spec, section, defined.start)
         places: dict[str, Variable] = {}
         for section in self.elf.sections:
             kind = _data_kind(section)
@@ -129,12 +133,51 @@ class _Parser:
                 for variable in self._variables(section, definition):
                     places.setdefault(variable.name, variable)
         self.spec.variables = Variables(self.spec, places)
+        self._kconfig_map()
 
-    def _add_map(self, key: str, definition: MapSpec, section: Section, offset: int) -> None:
+    def _kconfig_map(self) -> None:
+        """The array for values of the kernel's configuration; the plan fills it for one kernel."""
+        size = externs.kconfig_size(self.spec.externs.values())
+        if size == 0:
+            return
+        if externs.KCONFIG in self.spec.maps:
+            raise ObjectFormatError(f"there are two maps {externs.KCONFIG!r}", where=f"section {externs.KCONFIG!r}")
+        self.spec.maps[externs.KCONFIG] = MapSpec(
+            name=_data_map_name(self.spec.name, externs.KCONFIG),
+            type=bpf_map_type.BPF_MAP_TYPE_ARRAY,
+            key_size=4,
+            value_size=size,
+            max_entries=1,
+            map_flags=bpf_map_flags.BPF_F_RDONLY_PROG | bpf_map_flags.BPF_F_MMAPABLE,
+            value_type_id=self.datasecs[externs.KCONFIG],
+            kind="kconfig",
+            section=externs.KCONFIG,
+        )
+
+    def _struct_ops(self) -> None:
+        for section in self.elf.sections:
+            if section.name in struct_ops.SECTIONS and section.type == "SHT_PROGBITS" and section.size:
+                self.struct_ops[section.index] = list(struct_ops.definitions(section, self.spec.btf))
+                for _, definition in self.struct_ops[section.index]:
+                    self._add_map(definition.name, definition, section, None)
+
+    def _initial_values(self) -> None:
+        """What map definitions hold of other maps and of programs, which are known by now."""
+        section = self.elf.section(".maps")
+        if section is not None:
+            relocations = self.elf.relocations.get(section.index, ())
+            mapdefs.fill_slots(self.btf_defined, relocations, self.spec.programs, self.elf)
+        for index, maps in self.struct_ops.items():
+            assert self.spec.btf is not None
+            relocations = self.elf.relocations.get(index, ())
+            struct_ops.fill_functions(maps, relocations, self.spec.programs.values(), self.elf, self.spec.btf)
+
+    def _add_map(self, key: str, definition: MapSpec, section: Section, offset: int | None) -> None:
         if key in self.spec.maps:
             raise ObjectFormatError(f"there are two maps {key!r}", where=f"section {section.name!r}")
         self.spec.maps[key] = definition
-        self.maps_by_place[section.index, offset] = key
+        if offset is not None:  # else no program can refer to it
+            self.maps_by_place[section.index, offset] = key
 
     def _data_map(self, section: Section, kind: DataKind) -> MapSpec:
         """The one-element array that holds a data section; a program addresses the bytes of its value directly."""
@@ -264,8 +307,8 @@ class _Parser:
         opcode, registers = insns[place * _SLOT], insns[place * _SLOT + 1]
         if misaligned or opcode not in (_CALL, _LD_IMM64):
             raise ObjectFormatError(f"opcode {opcode:#x} at byte {entry.offset} cannot be relocated", where=where)
-        if symbol.undefined and symbol.type == "STT_NOTYPE" and symbol.binding in ("STB_GLOBAL", "STB_WEAK"):
-            return Relocation(place, "extern", symbol.name)
+        if externs.is_extern(symbol):
+            return self._extern_relocation(place, symbol.name, opcode, where)
         in_text = self.text is not None and symbol.section == self.text.index
         if opcode == _CALL:
             source = registers >> 4 if self.elf.byteorder == "little" else registers & 0xF
@@ -280,6 +323,17 @@ class _Parser:
         if key is None:
             raise ObjectFormatError("the symbol is neither a map, a global variable nor a function", where=where)
         return Relocation(place, "map", key)
+
+    def _extern_relocation(self, place: int, name: str, opcode: int, where: str) -> Relocation:
+        extern = self.spec.externs.get(name)
+        if extern is None:
+            raise ObjectFormatError("the symbol has no name", where=where)
+        if isinstance(extern, externs.KernelSymbol):
+            return Relocation(place, "extern", name)
+        assert isinstance(extern, externs.KconfigExtern)
+        if opcode == _CALL:
+            raise ObjectFormatError("a value of the kernel's configuration cannot be called", where=where)
+        return Relocation(place, "data", externs.KCONFIG, extern.offset)
 
 
 def _check_overlaps(functions: list[tuple[Section, Symbol]]) -> None:

@@ -20,7 +20,8 @@ from purebpf.abi.bpf import bpf_prog_type as prog
 class SectionDefinition:
     """One row: the section name, what the program is loaded as, and the flags its load needs.
 
-    ``needs_btf_target``: the program type is bound at load time to a kernel function or type found by BTF.
+    ``needs_btf_target``: at load time the program is bound to a function of the kernel or of another program, which is
+    found by its name in BTF.
     """
 
     name: str
@@ -33,6 +34,16 @@ class SectionDefinition:
     def takes_target(self) -> bool:
         return self.name.endswith("+")
 
+    @property
+    def attach_type_optional(self) -> bool:
+        """Whether the program can do without ``attach_type`` when it is loaded, as it has to before Linux 4.17."""
+        return self.name in _ATTACH_TYPE_OPTIONAL
+
+    @property
+    def is_usdt(self) -> bool:
+        """Whether the program is for static tracepoints of user space, each of which may be in many places."""
+        return self.name in ("usdt+", "usdt.s+")
+
     def matches(self, section: str) -> bool:
         if not self.takes_target:
             return section == self.name
@@ -43,6 +54,13 @@ class SectionDefinition:
 def _row(name: str, kind: str, attach_type: int = 0, prog_flags: int = 0, btf: bool = False) -> SectionDefinition:
     return SectionDefinition(name, prog[f"BPF_PROG_TYPE_{kind}"], attach_type, prog_flags, btf)
 
+
+_ATTACH_TYPE_OPTIONAL: Final = frozenset(
+    (
+        *("xdp", "sockops", "sk_skb/stream_parser", "sk_skb/stream_verdict", "sk_skb/verdict", "sk_msg"),
+        *("lirc_mode2", "flow_dissector", "cgroup_skb/ingress", "cgroup_skb/egress", "cgroup/sock", "cgroup/dev"),
+    )
+)
 
 _SLEEPABLE: Final = bpf_prog_flags.BPF_F_SLEEPABLE
 _FRAGS: Final = bpf_prog_flags.BPF_F_XDP_HAS_FRAGS
@@ -99,12 +117,12 @@ SECTIONS: Final[tuple[SectionDefinition, ...]] = (
     _row("fmod_ret.s+", "TRACING", attach.BPF_MODIFY_RETURN, _SLEEPABLE, btf=True),
     _row("fsession+", "TRACING", attach.BPF_TRACE_FSESSION, btf=True),
     _row("fsession.s+", "TRACING", attach.BPF_TRACE_FSESSION, _SLEEPABLE, btf=True),
-    _row("fsession.multi+", "TRACING", attach.BPF_TRACE_FSESSION_MULTI, btf=True),
-    _row("fsession.multi.s+", "TRACING", attach.BPF_TRACE_FSESSION_MULTI, _SLEEPABLE, btf=True),
-    _row("fentry.multi+", "TRACING", attach.BPF_TRACE_FENTRY_MULTI, btf=True),
-    _row("fentry.multi.s+", "TRACING", attach.BPF_TRACE_FENTRY_MULTI, _SLEEPABLE, btf=True),
-    _row("fexit.multi+", "TRACING", attach.BPF_TRACE_FEXIT_MULTI, btf=True),
-    _row("fexit.multi.s+", "TRACING", attach.BPF_TRACE_FEXIT_MULTI, _SLEEPABLE, btf=True),
+    _row("fsession.multi+", "TRACING", attach.BPF_TRACE_FSESSION_MULTI),
+    _row("fsession.multi.s+", "TRACING", attach.BPF_TRACE_FSESSION_MULTI, _SLEEPABLE),
+    _row("fentry.multi+", "TRACING", attach.BPF_TRACE_FENTRY_MULTI),
+    _row("fentry.multi.s+", "TRACING", attach.BPF_TRACE_FENTRY_MULTI, _SLEEPABLE),
+    _row("fexit.multi+", "TRACING", attach.BPF_TRACE_FEXIT_MULTI),
+    _row("fexit.multi.s+", "TRACING", attach.BPF_TRACE_FEXIT_MULTI, _SLEEPABLE),
     _row("freplace+", "EXT", btf=True),
     _row("lsm+", "LSM", attach.BPF_LSM_MAC, btf=True),
     _row("lsm.s+", "LSM", attach.BPF_LSM_MAC, _SLEEPABLE, btf=True),
@@ -160,8 +178,8 @@ SECTIONS: Final[tuple[SectionDefinition, ...]] = (
     _row("cgroup/getsockopt", "CGROUP_SOCKOPT", attach.BPF_CGROUP_GETSOCKOPT),
     _row("cgroup/setsockopt", "CGROUP_SOCKOPT", attach.BPF_CGROUP_SETSOCKOPT),
     _row("cgroup/dev", "CGROUP_DEVICE", attach.BPF_CGROUP_DEVICE),
-    _row("struct_ops+", "STRUCT_OPS", btf=True),
-    _row("struct_ops.s+", "STRUCT_OPS", 0, _SLEEPABLE, btf=True),
+    _row("struct_ops+", "STRUCT_OPS"),
+    _row("struct_ops.s+", "STRUCT_OPS", 0, _SLEEPABLE),
     _row("sk_lookup", "SK_LOOKUP", attach.BPF_SK_LOOKUP),
     _row("netfilter", "NETFILTER", attach.BPF_NETFILTER),
 )

@@ -14,6 +14,7 @@ from purebpf.abi.bpf import bpf_attach_type, bpf_map_type, bpf_prog_type
 from purebpf.btf.ext import BtfExt
 from purebpf.btf.reader import Btf
 from purebpf.btf.value import codec
+from purebpf.obj.externs import Extern
 from purebpf.obj.sections import SectionDefinition
 
 
@@ -22,8 +23,14 @@ class MapSpec:
     """A map that is not in the kernel yet: the arguments of its creation, and for a data section its initial content.
 
     Sizes are in bytes.  ``kind`` is "user" for a map the program declares, and for the arrays that hold global
-    variables "data", "bss" or "rodata" (frozen, read-only for the program).  ``initial_slots`` counts the maps or
-    programs that the object wants in it from the start (``.values = {...}``).
+    variables "data", "bss" or "rodata" (frozen, read-only for the program).  "kconfig" is like "rodata", but what is in
+    it comes from the kernel's configuration, when the load is planned.  ``slots`` are the maps, or for a prog array
+    the programs, that are to be in it from the start (``.values = {...}``): their names by index.
+
+    A map of kind "struct_ops" holds functions for the kernel to call.  ``contents`` is then the struct as the object
+    lays it out, and ``functions`` says by the names of its members which program stands where.
+
+    With ``autocreate`` False the map is not created; a program that uses it loads only if it cannot get there.
     """
 
     name: str
@@ -37,9 +44,11 @@ class MapSpec:
     key_type_id: int = 0
     value_type_id: int = 0
     inner: MapSpec | None = None
-    initial_slots: int = 0
+    slots: dict[int, str] = field(default_factory=dict)
+    functions: dict[str, str] = field(default_factory=dict)
+    autocreate: bool = True
     pinning: int = 0
-    kind: Literal["user", "data", "bss", "rodata"] = "user"
+    kind: Literal["user", "data", "bss", "rodata", "kconfig", "struct_ops"] = "user"
     section: str = ""
     contents: bytearray | None = None
 
@@ -65,6 +74,8 @@ class ProgramSpec:
 
     ``section_offset`` and the length of ``insns`` are in bytes.  ``attach_to`` is what follows the first slash of the
     section name.  A program whose section is not known has ``type`` BPF_PROG_TYPE_UNSPEC until it is set.
+    ``attach_prog_fd`` is the descriptor of a loaded program, if the function ``attach_to`` is one of that program's and
+    not of the kernel: what ``freplace`` replaces, or ``fentry`` and ``fexit`` trace.
     """
 
     name: str
@@ -76,6 +87,7 @@ class ProgramSpec:
     type: int = bpf_prog_type.BPF_PROG_TYPE_UNSPEC
     expected_attach_type: int = bpf_attach_type(0)
     attach_to: str = ""
+    attach_prog_fd: int = 0
     prog_flags: int = 0
     autoload: bool = True
 
@@ -151,8 +163,9 @@ class ObjectSpec:
     """A parsed object file.  ``maps``, ``programs`` and ``variables`` are in libbpf's order.
 
     ``license`` is what the object declares in section ``license``, "" if it declares none.  ``kern_version`` is the
-    content of section ``version``, if there is one.  ``btf`` is the object's own type information, already completed
-    with the sizes and offsets that clang leaves to the loader.
+    content of section ``version``, if there is one.  ``externs`` are what the object leaves to the kernel, by
+    name.  ``btf`` is the object's own type information, already completed with the sizes and offsets that clang leaves
+    to the loader.
     """
 
     name: str
@@ -162,6 +175,7 @@ class ObjectSpec:
     maps: dict[str, MapSpec] = field(default_factory=dict)
     programs: dict[str, ProgramSpec] = field(default_factory=dict)
     subprograms: dict[int, ProgramSpec] = field(default_factory=dict)
+    externs: dict[str, Extern] = field(default_factory=dict)
     btf: Btf | None = None
     btf_ext: BtfExt | None = None
     variables: Variables = field(init=False)

@@ -67,6 +67,15 @@ class Kernel:
     def own(self, number, what):
         return Owner(number)
 
+    def prepare_pin(self, path):
+        pass
+
+    def note_pin(self, path):
+        pass
+
+    def remove_pins(self):
+        pass
+
 
 class Owner:
     def __init__(self, number):

@@ -538,3 +538,15 @@ def test_overlapping_members_do_not_double_with_depth(kind):
     assert str(to_plain(value)).count("'a': 0") == 128
     with pytest.raises(ObjectFormatError, match="overlap"):
         overlapping(60, kind)
+
+
+def test_static_variables_of_one_name():
+    """Two source files, linked into one object, have each their own; the first keeps the name."""
+    made = Assembler()
+    number = made.int()
+    names = ["own", "own", "own_2", "own"]
+    variables = [made.add(VAR, name, number, 0) for name in names]
+    words = [word for place, id in enumerate(variables) for word in (id, 4 * place, 4)]
+    section = made.add(DATASEC, ".data", 16, *words, vlen=4)
+    value = codec(made.btf(), section).decode(struct.pack("<4i", 5, 6, 7, 8))
+    assert to_plain(value) == {"own": 5, "own_2": 6, "own_2_2": 7, "own_3": 8}

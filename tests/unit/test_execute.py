@@ -11,15 +11,17 @@ import pytest
 import traced
 
 import purebpf
-from purebpf.abi.bpf import bpf_cmd
-from purebpf.errors import KernelError, VerifierError
+from purebpf.abi.attr import bpf_map_info
+from purebpf.abi.bpf import bpf_cmd, bpf_prog_type
+from purebpf.errors import KernelError, PlanError, VerifierError
 from purebpf.kernel.facts import KernelFacts
 from purebpf.load import execute as executor
-from purebpf.load.execute import execute
-from purebpf.load.plan import Code, Command, Handle, LoadPlan, SourceLine
+from purebpf.load.execute import execute, fill
+from purebpf.load.plan import Code, Command, Filled, Handle, LoadPlan, SourceLine
+from purebpf.obj.spec import MapSpec, ProgramSpec
 
 FIRST_FD = 100
-CREATING = (bpf_cmd.BPF_BTF_LOAD, bpf_cmd.BPF_MAP_CREATE, bpf_cmd.BPF_PROG_LOAD)
+CREATING = (bpf_cmd.BPF_BTF_LOAD, bpf_cmd.BPF_MAP_CREATE, bpf_cmd.BPF_PROG_LOAD, bpf_cmd.BPF_OBJ_GET)
 LOG_LIMIT = 0xFFFFFFFF >> 2  # bpf_verifier_log_attr_valid(): a larger buffer is EINVAL
 
 
@@ -56,6 +58,8 @@ class PretendedKernel:
         self.calls = []
         self.open = set()
         self.returned = []
+        self.pins = []
+        self.infos = {}
 
     def bpf(self, cmd, attr, *, action):
         fields = {name: value for name in names_of(attr) if (value := getattr(attr, name))}
@@ -76,6 +80,9 @@ class PretendedKernel:
             code = log
         if code:
             raise KernelError(code, action)
+        if cmd == bpf_cmd.BPF_OBJ_GET_INFO_BY_FD:
+            info = bpf_map_info(**self.infos)
+            ctypes.memmove(attr.info, ctypes.addressof(info), attr.info_len)
         if cmd not in CREATING:
             return 0
         self.returned.append(FIRST_FD + len(self.returned))
@@ -88,6 +95,15 @@ class PretendedKernel:
 
     def own(self, number, what):
         return Owner(self, number, what)
+
+    def prepare_pin(self, path):
+        assert path.startswith("/sys/fs/bpf/")
+
+    def note_pin(self, path):
+        self.pins.append(path)
+
+    def remove_pins(self):
+        self.pins.clear()
 
 
 def names_of(attr):
@@ -423,3 +439,94 @@ def test_the_message_shows_the_end_of_the_log():
     assert text.startswith("loading program 'main': Invalid argument (EINVAL)\n")
     assert "\nThe end of the verifier's log (989 lines before it):\n  989: (b7)" in text
     assert text.endswith("\n  999: (b7) r0 = 0\n  R0 is bad")
+
+
+# --- pins ---
+
+LIKE_THE_OBJECTS = {"type": 1, "key_size": 4, "value_size": 8, "max_entries": 16}
+GET, INFO, CREATE, PIN, LOAD = "OBJ_GET", "OBJ_GET_INFO_BY_FD", "MAP_CREATE", "OBJ_PIN", "PROG_LOAD"
+
+
+def pinning(*answers, **infos):
+    """Execute a plan with one pinned map and a program, and a kernel that answers the calls so, one after the other.
+
+    Returns the kernel, the names of the calls made, and what execute() returned or raised.
+    """
+    spec = purebpf.ObjectSpec("made", "little")
+    spec.maps["m"] = MapSpec("m", 1, 4, 8, 16, pinning=1)
+    spec.programs["main"] = ProgramSpec("main", "tp/a/b", 0, bytes(8), type=bpf_prog_type.BPF_PROG_TYPE_TRACEPOINT)
+    left = iter(answers)
+    kernel = PretendedKernel(lambda call: next(left, 0))
+    kernel.infos = LIKE_THE_OBJECTS | infos
+    try:
+        result = execute(spec.plan(FACTS), kernel)
+    except (KernelError, PlanError) as error:
+        result = error
+    return kernel, [call.cmd.name.removeprefix("BPF_") for call in kernel.calls], result
+
+
+def test_no_pin_there():
+    kernel, calls, owners = pinning(errno.ENOENT)
+    assert calls == [GET, CREATE, PIN, LOAD]
+    assert kernel.pins == ["/sys/fs/bpf/m"]
+    assert kernel.calls[2].fields["bpf_fd"] == owners[Handle("map", "m")].fileno()
+
+
+def test_a_pin_there():
+    kernel, calls, owners = pinning()
+    assert calls == [GET, INFO, LOAD]
+    assert kernel.pins == []
+    assert kernel.calls[1].fields["bpf_fd"] == owners[Handle("map", "m")].fileno() == FIRST_FD
+
+
+def test_a_pin_made_meanwhile():
+    """The own map is given up for the other one."""
+    kernel, calls, owners = pinning(errno.ENOENT, 0, errno.EEXIST)
+    assert calls == [GET, CREATE, PIN, GET, INFO, LOAD]
+    assert kernel.pins == []
+    assert owners[Handle("map", "m")].fileno() == FIRST_FD + 1
+    assert kernel.open == {FIRST_FD + 1, FIRST_FD + 2}
+
+
+@pytest.mark.parametrize("answers", [(), (errno.ENOENT, 0, errno.EEXIST)])
+@pytest.mark.parametrize("field", ["type", "key_size", "value_size", "max_entries", "map_flags", "map_extra"])
+def test_another_map_is_pinned_there(field, answers):
+    kernel, _, error = pinning(*answers, **{field: 3})
+    assert isinstance(error, PlanError)
+    assert str(error).startswith("comparing map 'm' with the one pinned at '/sys/fs/bpf/m': " + field + " is 3 there, ")
+    assert not kernel.open
+
+
+@pytest.mark.parametrize(
+    "answers", [(errno.EACCES,), (errno.ENOENT, 0, errno.EPERM), (errno.ENOENT, 0, 0, errno.EPERM, errno.EPERM)]
+)
+def test_what_fails_leaves_no_pin(answers):
+    kernel, _, error = pinning(*answers)
+    assert isinstance(error, KernelError)
+    assert error.errno == answers[-1]
+    assert not kernel.open
+    assert not kernel.pins
+
+
+def test_flags_that_the_kernel_sets():
+    """dev_map_init_map() in kernel/bpf/devmap.c adds BPF_F_RDONLY_PROG; it does not count."""
+    devmap, read_only = 14, 1 << 7
+    spec = purebpf.ObjectSpec("made", "little")
+    spec.maps["m"] = MapSpec("m", devmap, 4, 4, 1, pinning=1)
+    kernel = PretendedKernel()
+    kernel.infos = {"type": devmap, "key_size": 4, "value_size": 4, "max_entries": 1, "map_flags": read_only}
+    execute(spec.plan(FACTS), kernel)
+    kernel.infos["map_flags"] |= 1
+    with pytest.raises(PlanError, match="map_flags is 129 there, and 0 in the object"):
+        execute(spec.plan(FACTS), kernel)
+
+
+def test_descriptors_inside_of_values():
+    data = fill(
+        Filled(bytes(range(16)), ((0, 4, Handle("map", "m")), (8, 8, Handle("prog", "p")))),
+        {
+            Handle("map", "m"): Owner(PretendedKernel(), 0x0102, ""),
+            Handle("prog", "p"): Owner(PretendedKernel(), 0x0304, ""),
+        },
+    )
+    assert struct.unpack("=I4sQ", data) == (0x0102, bytes(range(4, 8)), 0x0304)

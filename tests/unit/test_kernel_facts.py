@@ -72,7 +72,7 @@ def test_btf_from_wherever(tmp_path):
     path = btf_file(tmp_path)
     for source in (path, str(path), path.read_bytes(), Btf.from_bytes(path.read_bytes())):
         assert len(KernelFacts.offline(release="6.1.0", btf=source).btf) == 3
-        assert len(KernelFacts.running(core_btf=source).btf) == 3
+        assert len(KernelFacts.running(core_btf=source).core_target.kernel) == 3
 
 
 def test_btf_is_read_when_asked_for_and_once(tmp_path):

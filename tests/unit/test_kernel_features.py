@@ -8,7 +8,13 @@ import pytest
 
 from purebpf.errors import KernelError
 from purebpf.kernel import features
-from purebpf.kernel.features import Feature, Features
+from purebpf.kernel.features import Features
+from purebpf.load.features import Feature
+
+MODERN = {Feature.MEMCG_ACCOUNT: True}
+# These need BTF, and BTF is not for everybody: a process that may load none goes without, as with libbpf.
+OF_BTF = {feature for feature in Feature if feature.name.startswith("BTF")} | {Feature.MODULE_BTF, Feature.ARG_CTX_TAG}
+NOT_PROBED = {Feature.SYSCALL_WRAPPER, Feature.MEMCG_ACCOUNT}  # not by bpf(2); not at all here
 
 
 def test_every_feature_has_a_probe():
@@ -18,7 +24,7 @@ def test_every_feature_has_a_probe():
 def test_probed_once_when_first_asked(monkeypatch):
     calls = []
     monkeypatch.setitem(features._PROBES, Feature.PERF_LINK, lambda: bool(calls.append(1)))
-    some = Features()
+    some = Features(MODERN)
     assert calls == []
     assert [some.has(Feature.PERF_LINK), some.has(Feature.PERF_LINK)] == [False, False]
     assert calls == [1]
@@ -35,7 +41,7 @@ def test_a_probe_that_fails_is_no_answer(monkeypatch):
         raise KernelError(errno.EPERM, "probing")
 
     monkeypatch.setitem(features._PROBES, Feature.PERF_LINK, refused)
-    some = Features()
+    some = Features(MODERN)
     for _ in range(2):
         with pytest.raises(KernelError):
             some.has(Feature.PERF_LINK)
@@ -50,6 +56,32 @@ def kernel_that_answers(code):
 
 def test_a_refusal_says_nothing_about_the_feature(monkeypatch):
     monkeypatch.setattr(features, "bpf", kernel_that_answers(errno.EPERM))
-    for feature in Feature:
+    for feature in set(Feature) - OF_BTF - NOT_PROBED:
         with pytest.raises(KernelError, match="probing a feature of the kernel"):
-            Features().has(feature)
+            Features(MODERN).has(feature)
+
+
+def test_who_may_load_no_btf_does_without(monkeypatch):
+    monkeypatch.setattr(features, "bpf", kernel_that_answers(errno.EPERM))
+    assert not any(Features(MODERN).has(feature) for feature in OF_BTF - {Feature.MODULE_BTF})
+
+
+def test_the_limit_is_raised_before_the_first_probe(monkeypatch):
+    """On a kernel that counts the probes' own programs against it."""
+    steps = []
+    monkeypatch.setattr(features, "raise_memlock_limit", lambda: steps.append("raised"))
+    for feature in (Feature.MEMCG_ACCOUNT, Feature.BTF):
+        monkeypatch.setitem(features._PROBES, feature, lambda feature=feature: bool(steps.append(feature)))
+    assert not Features().has(Feature.BTF)
+    assert steps == [Feature.MEMCG_ACCOUNT, "raised", Feature.BTF]
+    assert not Features(MODERN).has(Feature.BTF)
+    assert steps[3:] == [Feature.BTF]
+
+
+@pytest.mark.needs_root
+def test_the_running_kernel():
+    """A kernel that runs this has had the old features for long; what it answers is no accident of a broken probe."""
+    some = Features()
+    for feature in Feature:
+        if feature.since <= (5, 8):
+            assert some.has(feature) or feature is Feature.SYSCALL_WRAPPER, feature

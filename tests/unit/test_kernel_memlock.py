@@ -1,4 +1,4 @@
-"""The limit of locked memory: raised on kernels that count maps against it, as far as that is allowed."""
+"""The limit of locked memory: raised as far as that is allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from purebpf.kernel.memlock import raise_memlock_limit
 
-LINUX_5_10, LINUX_5_11 = 0x050AFF, 0x050B00
 KIB_64 = 64 << 10
 UNLIMITED = resource.RLIM_INFINITY
 
@@ -37,17 +36,12 @@ class Limit:
         self.value = value
 
 
-def test_lifted_before_linux_5_11(limit):
-    raise_memlock_limit(LINUX_5_10)
+def test_lifted(limit):
+    raise_memlock_limit()
     assert limit.value == (UNLIMITED, UNLIMITED)
 
 
 def test_raised_as_far_as_it_goes(limit):
     limit.is_root = False
-    raise_memlock_limit(LINUX_5_10)
+    raise_memlock_limit()
     assert limit.value == (1 << 20, 1 << 20)
-
-
-def test_left_alone_since(limit):
-    raise_memlock_limit(LINUX_5_11)
-    assert limit.value == (KIB_64, 1 << 20)

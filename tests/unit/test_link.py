@@ -10,7 +10,7 @@ import traced
 
 import purebpf
 from purebpf.errors import ObjectFormatError
-from purebpf.load.link import link
+from purebpf.load.link import exception_callbacks, link
 from purebpf.obj.spec import ObjectSpec, ProgramSpec, Relocation
 
 # include/uapi/linux/bpf.h
@@ -274,3 +274,53 @@ def test_a_pointer_without_a_relocation(making):
     program = making.program(making.insn(LD_IMM64, BPF_PSEUDO_FUNC, 0), making.insn(0))
     with pytest.raises(ObjectFormatError, match=r"'main': instruction 0 .* where none begins"):
         link(making.spec, program, {})
+
+
+# --- exception callbacks ---
+
+
+def test_an_exception_callback_comes_last():
+    """It is called by the kernel only; what it calls comes with it.  A program without the tag has none of it."""
+    spec = purebpf.parse(traced.HERE / "objects/target_exceptions.bpf.o")
+    callbacks = exception_callbacks(spec)
+    parts = {
+        name: [part.function.name for part in link(spec, program, {}, callbacks.get(name)).parts]
+        for name, program in spec.programs.items()
+    }
+    assert parts == {
+        "with_callback": ["with_callback", "called", "on_exception", "helper_of_callback"],
+        "without": ["without", "called"],
+    }
+
+
+TAGGED = """
+#define TAG(text) __attribute__((btf_decl_tag("exception_callback:" text)))
+#define GLOBAL __attribute__((noinline))
+GLOBAL int callback(unsigned long cookie) {{ return 0; }}
+GLOBAL int other(unsigned long cookie) {{ return 1; }}
+GLOBAL __attribute__((visibility("hidden"))) int hidden(unsigned long cookie) {{ return 2; }}
+GLOBAL static int local(unsigned long cookie) {{ return 3; }}
+{tag} __attribute__((section("tc"))) int program(void *context) {{ return local(1) + hidden(2); }}
+"""
+
+BAD_TAGS = ['TAG("")', 'TAG("nobody")', 'TAG("local")', 'TAG("hidden")', 'TAG("program")']
+
+
+def tagged(tag, directory):
+    (directory / "tagged.c").write_text(TAGGED.format(tag=tag))
+    command = ["clang-19", "-target", "bpf", "-O2", "-g", "-c", "tagged.c", "-o", "tagged.o"]
+    subprocess.run(command, cwd=directory, check=True)
+    return purebpf.parse(directory / "tagged.o")
+
+
+@pytest.mark.needs_tool("clang-19")
+@pytest.mark.parametrize("tag", BAD_TAGS)
+def test_bad_exception_callbacks(tag, tmp_path):
+    with pytest.raises(ObjectFormatError, match="names no global function that is not hidden"):
+        exception_callbacks(tagged(tag, tmp_path))
+
+
+@pytest.mark.needs_tool("clang-19")
+def test_several_exception_callbacks(tmp_path):
+    """bpf_prog_assign_exc_cb() leaves that to the verifier, which refuses it."""
+    assert exception_callbacks(tagged('TAG("callback") TAG("other")', tmp_path)) == {}

@@ -6,6 +6,7 @@ libbpf 1.1 cannot read, and what both refuse.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from btf_making import DATASEC, PTR, VAR, Assembler
 from elf_image import STB_GLOBAL, STT_OBJECT, ElfImage, build
+from elftools.elf.elffile import ELFFile
 from libbpf_view import Libbpf
 
 import purebpf
@@ -160,22 +162,47 @@ def test_long_attributes():
 
 
 def test_initial_slots():
-    """How many maps or programs stand in a definition's initializer."""
+    """Which maps and programs stand in a definition's initializer, and where."""
     maps = purebpf.parse(ROOT / "tests/objects/obj_btf_maps.bpf.o").maps
-    assert {name: spec.initial_slots for name, spec in maps.items() if spec.initial_slots} == {
-        "of_maps_filled": 3,
-        "of_programs": 1,
+    assert {name: spec.slots for name, spec in maps.items() if spec.slots} == {
+        "of_maps_filled": {0: "inner_one", 3: "inner_two", 4: "inner_one"},
+        "of_programs": {1: "tail"},
     }
     assert [name for name, spec in maps.items() if spec.inner] == ["of_maps_filled", "of_maps"]
 
 
-@pytest.mark.parametrize("name", ["pinned", "of_maps_filled", "of_programs"])
-def test_what_a_later_version_does(name):
-    spec = purebpf.parse(ROOT / "tests/objects/obj_btf_maps.bpf.o")
-    for other in [other for other in spec.maps if other != name]:
-        del spec.maps[other]
-    with pytest.raises(purebpf.PlanError, match=rf"map '{name}' .*, which this version of purebpf cannot"):
-        spec.plan(purebpf.KernelFacts.offline(release="6.1.0"))
+WRONG_SLOTS = {
+    # (map, what the relocation is changed to): complaint
+    ("of_maps_filled", "tail"): "is no map of section '.maps'",
+    ("of_programs", "inner_one"): "is no program",
+}
+
+
+@pytest.mark.parametrize(("name", "target"), WRONG_SLOTS)
+def test_initial_slots_of_another_kind(name, target):
+    """The relocation of a slot is turned to a symbol that cannot be there."""
+    image = ElfImage((ROOT / "tests/objects/obj_btf_maps.bpf.o").read_bytes())
+    symbols = [symbol.name for symbol in elf_of(image).get_section_by_name(".symtab").iter_symbols()]
+    wanted, old = symbols.index(target), symbols.index("inner_one" if name == "of_maps_filled" else "tail")
+    data = bytearray(bytes(image))
+    start, size = relocation_section(image, ".rel.maps")
+    for position in range(start, start + size, 16):
+        offset, info = struct.unpack_from("<QQ", data, position)
+        if info >> 32 == old:
+            struct.pack_into("<QQ", data, position, offset, wanted << 32 | info & 0xFFFFFFFF)
+            break
+    with pytest.raises(purebpf.ObjectFormatError) as error:
+        purebpf.parse(bytes(data))
+    assert str(error.value) == f"map {name!r}, initial value {target!r}: {WRONG_SLOTS[name, target]}"
+
+
+def elf_of(image):
+    return ELFFile(io.BytesIO(bytes(image)))
+
+
+def relocation_section(image, name):
+    section = elf_of(image).get_section_by_name(name)
+    return section["sh_offset"], section["sh_size"]
 
 
 def test_definitions_without_btf():

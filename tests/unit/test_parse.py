@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from purebpf.abi.bpf import bpf_map_type, bpf_prog_type
 from purebpf.obj.spec import Relocation
 
 ROOT = Path(__file__).parents[2]
+# The objects of tests/conformance (conf_*) are compared there, with a later libbpf.
 OBJECTS = sorted([*ROOT.glob("prebuilt/*.bpf.o"), *ROOT.glob("tests/objects/*.bpf.o")])
+OBJECTS = [path for path in OBJECTS if not path.name.startswith("conf_")]
 HELLO = (ROOT / "prebuilt/hello.bpf.o").read_bytes()
 PROGRAM = "tracepoint/syscalls/sys_enter_openat"
 EXIT = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
@@ -40,7 +43,11 @@ def libbpf(tmp_path_factory):
 
 def map_as_libbpf_has_it(spec):
     # What the user sees as the map's name is the section's, if it is not one of the usual.
-    name = spec.section if spec.kind != "user" and "." in spec.section[1:] else spec.name
+    if spec.kind == "struct_ops":  # libbpf 1.1 tells nothing more about it
+        spec = replace(spec, value_type_id=0, contents=None)
+    if spec.kind == "kconfig":  # what is in it, libbpf reads when it loads the object, and we when we plan
+        spec = replace(spec, contents=bytearray(spec.value_size))
+    name = spec.section if spec.kind not in ("user", "struct_ops") and "." in spec.section[1:] else spec.name
     numbers = "type key_size value_size max_entries map_flags numa_node map_extra key_type_id value_type_id"
     return {
         "name": name,
@@ -67,6 +74,11 @@ def test_same_as_libbpf(path, libbpf):
         assert "legacy map definitions" in complaint or "long_attributes" in path.name, complaint
         return
     ours = purebpf.parse(path)
+    for program in theirs["programs"]:
+        if program["type"] == bpf_prog_type.BPF_PROG_TYPE_STRUCT_OPS:  # it depends on the kernel; 1.1 has a first guess
+            program["attach_type"] = 0
+    if "struct_ops_link" in path.name:  # sections that libbpf 1.1 passes over
+        ours.maps.clear()
     assert ours.name[:15] == theirs["name"]
     assert [map_as_libbpf_has_it(spec) for spec in ours.maps.values()] == [as_given(map) for map in theirs["maps"]]
     assert [
@@ -366,8 +378,6 @@ NOTYPE, OBJECT, FUNC, SECTION = range(4)
         (LD_IMM64, ("f", TEXT, 0, 16, FUNC, 1), Relocation(0, "function", "f", 0)),
         (LD_IMM64, ("", TEXT, 0, 0, SECTION, 0), Relocation(0, "function", "", 0)),
         (PSEUDO_CALL, ("f", TEXT, 0, 16, FUNC, 1), Relocation(0, "call", "f", 0)),
-        (LD_IMM64, ("bpf_x", UNDEF, 0, 0, NOTYPE, 1), Relocation(0, "extern", "bpf_x")),
-        (PSEUDO_CALL, ("bpf_x", UNDEF, 0, 0, NOTYPE, 2), Relocation(0, "extern", "bpf_x")),
         (LD_IMM64, ("v", ELSEWHERE, 0, 8, OBJECT, 1), "neither a map, a global variable nor a function"),
         (LD_IMM64, ("v", ABSOLUTE, 0, 8, OBJECT, 1), "neither a map, a global variable nor a function"),
         (LD_IMM64, ("v", UNDEF, 0, 8, OBJECT, 1), "neither a map, a global variable nor a function"),
@@ -395,10 +405,12 @@ def test_meaning_of_a_relocation(code, symbol, expected):
             assert purebpf.parse(image).programs["prog"].relocations == (expected,)
 
 
-def test_extern_is_left_to_a_later_version():
-    spec = purebpf.parse(relocated(LD_IMM64 + EXIT, "bpf_x", UNDEF, 0, 0, NOTYPE, STB_GLOBAL))
-    with pytest.raises(purebpf.PlanError, match=r"program 'prog', instruction 0: .*'bpf_x'.* \(extern\)"):
-        spec.plan(LITTLE)
+@pytest.mark.parametrize("code", [LD_IMM64, PSEUDO_CALL])
+def test_extern_without_types(code):
+    image = relocated(code, "bpf_x", UNDEF, 0, 0, NOTYPE, 1)
+    assert refusal(image) == (
+        "symbol 2, extern 'bpf_x': is declared and not defined, and there is no .BTF to say what it is; compile with -g"
+    )
 
 
 def test_relocation_outside_of_any_function():

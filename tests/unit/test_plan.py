@@ -6,6 +6,7 @@ what needs none: other kernels, the other byte order, edited specs, and what can
 
 from __future__ import annotations
 
+import errno
 import struct
 
 import pytest
@@ -350,22 +351,132 @@ def test_an_unknown_section():
     make_plan(spec, facts())
 
 
-def test_an_extern():
+def test_an_extern_that_is_not_declared():
     spec = made()
     spec.programs["main"].insns = insn(CALL, 0x10, -1) + insn(EXIT)
     spec.programs["main"].relocations = (Relocation(0, "extern", "bpf_rcu_read_lock"),)
-    with pytest.raises(PlanError, match=r"'main', instruction 0: .* 'bpf_rcu_read_lock'"):
+    with pytest.raises(PlanError, match=r"'main', instruction 0 refers to extern 'bpf_rcu_read_lock'"):
         make_plan(spec, facts())
+
+
+def test_an_arena():
+    spec = made()
+    spec.maps["m"] = MapSpec("m", bpf_map_type.BPF_MAP_TYPE_ARENA, max_entries=1)
+    with pytest.raises(PlanError, match=r"map 'm' is an arena, .*, which this version of purebpf cannot map"):
+        make_plan(spec, facts())
+    spec.maps["m"].autocreate = False
+    make_plan(spec, facts())
+
+
+# --- maps that come filled, pinned, or not at all ---
+
+
+def test_maps_in_maps():
+    """The maps go in when the outer one is created, the programs when all are loaded, at their indices."""
+    plan = make_plan(parse("mapinit_slots"), facts())
+    fills = commands(plan, bpf_cmd.BPF_MAP_UPDATE_ELEM)
+    placed = [
+        (
+            command.fields["map_fd"].name,
+            int.from_bytes(command.fields["key"], "little"),
+            [(offset, size, str(handle)) for offset, size, handle in command.fields["value"].handles],
+        )
+        for command in fills
+    ]
+    assert sorted(placed) == [
+        ("array_of_maps", 1, [(0, 4, "<map first>")]),
+        ("array_of_maps", 3, [(0, 4, "<map second>")]),
+        ("array_of_maps", 4, [(0, 4, "<map first>")]),
+        ("hash_of_maps", 0, [(0, 4, "<map second>")]),
+        ("hash_of_maps", 2, [(0, 4, "<map first>")]),
+        ("programs", 0, [(0, 4, "<prog plus_two>")]),
+        ("programs", 3, [(0, 4, "<prog plus_one>")]),
+    ]
+    assert plan.commands[-2:] == tuple(fills[-2:])
+    assert "value = <4 bytes with <prog plus_one>>" in str(plan)
 
 
 @pytest.mark.parametrize(
-    "change, message", [({"pinning": 1}, "pinned by name"), ({"initial_slots": 1}, "initial maps")]
+    "change, message",
+    [
+        (lambda spec: setattr(spec.maps["second"], "autocreate", False), "the map 'second' is to be in it .* created"),
+        (
+            lambda spec: setattr(spec.programs["plus_one"], "autoload", False),
+            "'programs' is to have program 'plus_one'",
+        ),
+        (lambda spec: setattr(spec.maps["programs"], "autocreate", False), "'programs' is to have program 'plus_two'"),
+        (lambda spec: spec.maps["programs"].slots.update({1: "nobody"}), "'programs' is to have program 'nobody'"),
+    ],
 )
-def test_maps_that_want_more(change, message):
-    spec = made()
-    spec.maps["m"] = MapSpec("m", HASH, 4, 4, 1, **change)
-    with pytest.raises(PlanError, match=f"map 'm' .*{message}"):
+def test_what_is_not_there_to_fill_in(change, message):
+    spec = parse("mapinit_slots")
+    change(spec)
+    with pytest.raises(PlanError, match=message):
         make_plan(spec, facts())
+
+
+def test_an_inner_map_that_is_created_later():
+    spec = parse("mapinit_slots")
+    spec.maps["first"] = spec.maps.pop("first")
+    with pytest.raises(PlanError, match="the map 'first' is to be in it from the start, and is not created before it"):
+        make_plan(spec, facts())
+
+
+def test_a_map_that_is_not_created():
+    """Its load becomes two calls of a helper that no kernel has: libbpf's poison_map_ldimm64()."""
+    spec = parse("load_variables")
+    spec.maps[".bss"].autocreate = False
+    plan = make_plan(spec, facts())
+    assert Handle("map", ".bss") not in [command.creates for command in plan]
+    load = load_of(plan, "send_variables")
+    calls = insn(CALL, 0, 2001000000 + list(spec.maps).index(".bss"))
+    whole = make_plan(parse("load_variables"), facts())
+    before, after = (load_of(one, "send_variables").fields["insns"] for one in (whole, plan))
+    places = [slot for slot, handle in before.handles if handle.name == ".bss"]
+    assert places
+    for slot in places:
+        assert after.insns[8 * slot : 8 * slot + 16] == calls * 2
+        assert load.notes[slot] == "Map '.bss', which it uses, is not created"
+    assert after.handles == tuple(entry for entry in before.handles if entry[1].name != ".bss")
+
+
+def test_constants_that_are_not_created_are_not_bound():
+    spec = parse("load_variables")
+    spec.maps[".rodata"].autocreate = False
+    bound = commands(make_plan(spec, facts()), bpf_cmd.BPF_PROG_BIND_MAP)
+    assert [command.fields["map_fd"].name for command in bound] == [".rodata.custom"]
+
+
+def test_pinned_maps():
+    spec = made()
+    spec.maps["m"] = MapSpec("m", HASH, 4, 8, 16, map_flags=1, pinning=1)
+    look, check, create, pin, again, check_again, load = make_plan(spec, facts(), "/run/bpf")
+    get, info = bpf_cmd.BPF_OBJ_GET, bpf_cmd.BPF_OBJ_GET_INFO_BY_FD
+    steps = [get, info, bpf_cmd.BPF_MAP_CREATE, bpf_cmd.BPF_OBJ_PIN, get, info]
+    assert [command.cmd for command in (look, check, create, pin, again, check_again)] == steps
+    handle = Handle("map", "m")
+    assert look.fields == again.fields == {"pathname": "/run/bpf/m"}
+    assert pin.fields == {"pathname": "/run/bpf/m", "bpf_fd": handle}
+    assert look.creates == create.creates == again.creates == handle
+    # Not there: create. There: go on with the program. Pinned, or there meanwhile: take that.
+    assert (look.tolerated, look.skips_if_not, look.skips_if_done) == (errno.ENOENT, 1, 0)
+    assert (check.tolerated, check.skips_if_done) == (0, 4)
+    assert (pin.tolerated, pin.skips_if_not, pin.skips_if_done) == (errno.EEXIST, 0, 2)
+    assert (again.tolerated, check_again.skips_if_done) == (0, 0)
+    assert dict(check.expected.fields) == {
+        "type": HASH,
+        "key_size": 4,
+        "value_size": 8,
+        "max_entries": 16,
+        "map_flags": 1,
+        "map_extra": 0,
+    }
+    assert check_again.expected == check.expected
+    assert load.cmd == bpf_cmd.BPF_PROG_LOAD
+    text = str(make_plan(spec, facts()))
+    assert "looking for map 'm' at '/sys/fs/bpf/m'  (may answer ENOENT, which leaves out the next call)" in text
+    assert "(success leaves out the next 4 calls)" in text
+    assert "    must answer max_entries = 16" in text
 
 
 # --- as text ---

@@ -1,0 +1,71 @@
+"""The addresses of the kernel's symbols, as /proc/kallsyms lists them.
+
+A line is ``ffffffff81000000 T _stext``: address, type (as nm(1) prints it), name, and for a symbol of a module a tab
+and the module's name in brackets.  Who may not know the addresses reads zeros (kernel.kptr_restrict, CAP_SYSLOG).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from purebpf.errors import KernelError, PlanError
+from purebpf.load.nearest import nearest
+
+KALLSYMS = "/proc/kallsyms"
+PathOrSymbols = str | os.PathLike[str] | bytes | Mapping[str, int]
+
+_LINE = re.compile(rb"([0-9a-f]{1,16}) (\S) (\S+)(?:\s.*)?")
+_CLONE = b".llvm."
+"""LLVM appends this and a number to the names of static variables, if it links the kernel as a whole."""
+
+
+class Kallsyms:
+    """A list of symbols in the form of /proc/kallsyms.  ``where`` names it in messages."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self._data = data
+        self.where = where
+
+    def addresses(self, name: str) -> set[int]:
+        """All addresses that symbols of this name have; none if there is no such symbol.
+
+        Raises PlanError for a line that is not well-formed.
+        """
+        raw = name.encode("utf-8", "surrogateescape")
+        found = set()
+        at = self._data.find(b" " + raw)
+        while at >= 0:
+            start, end = self._data.rfind(b"\n", 0, at) + 1, self._data.find(b"\n", at)
+            line = self._data[start : end if end >= 0 else len(self._data)]
+            fields = _LINE.fullmatch(line)
+            if fields is None:
+                raise PlanError(f"{self.where}: {line!r} should read ADDRESS TYPE NAME")
+            address, kind, symbol = fields.groups()
+            if symbol == raw or (kind == b"d" and symbol.partition(_CLONE)[0] == raw):
+                found.add(int(address, 16))
+            at = self._data.find(b" " + raw, start + len(line))
+        return found
+
+    def near(self, name: str) -> list[str]:
+        """The names that look most like this one."""
+        names = re.findall(rb"^\S+ \S (\S+)", self._data, re.MULTILINE)
+        return nearest(name, (symbol.decode("utf-8", "backslashreplace") for symbol in names))
+
+
+def read_kallsyms(source: PathOrSymbols = KALLSYMS) -> Kallsyms:
+    """The symbols in a file like /proc/kallsyms, in such a file's bytes, or of these names and addresses.
+
+    Raises KernelError if the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return Kallsyms(source, "the given symbols")
+    if isinstance(source, Mapping):
+        lines = (f"{address:x} ? {name}\n" for name, address in source.items())
+        return Kallsyms("".join(lines).encode("utf-8", "surrogateescape"), "the given symbols")
+    try:
+        return Kallsyms(Path(source).read_bytes(), os.fspath(source))
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"reading the kernel's symbols from {os.fspath(source)!r}") from error

@@ -1,0 +1,55 @@
+"""Pins: names in a BPF file system (bpffs) that keep a map alive when no process has it open any more.
+
+bpf(2) makes and opens them (BPF_OBJ_PIN, BPF_OBJ_GET); to remove one is unlink(2).  A distribution mounts the file
+system at /sys/fs/bpf.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from purebpf.errors import KernelError
+
+
+def prepare(path: str) -> None:
+    """Make the directory of a pin, if only that is missing, and see that a BPF file system is there.
+
+    Raises KernelError, with how to mount one.
+    """
+    parent = Path(path).parent
+    action = f"preparing to pin at {path!r}"
+    try:
+        parent.mkdir(mode=0o700)
+    except FileExistsError:
+        pass  # the usual case
+    except OSError as error:
+        raise KernelError(error.errno or 0, action, f"Directory {str(parent)!r} cannot be made") from error
+    try:
+        device = parent.stat().st_dev
+    except OSError as error:
+        raise KernelError(error.errno or 0, action) from error
+    if _is_bpffs(device) is False:
+        raise KernelError(
+            errno.EINVAL, action, f"{str(parent)!r} is in no BPF file system. Mount one:  mount -t bpf bpf {parent}"
+        )
+
+
+def remove(path: str) -> None:
+    """Remove a pin, if it is still there.  Raises KernelError."""
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"removing the pin {path!r}") from error
+
+
+def _is_bpffs(device: int) -> bool | None:
+    """Whether this device number is a BPF file system's; None where /proc does not tell."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return None
+    number = f"{os.major(device)}:{os.minor(device)}"
+    kinds = {line.partition(" - ")[2].split()[0] for line in mounts.splitlines() if line.split()[2] == number}
+    return "bpf" in kinds if kinds else None

@@ -1,0 +1,17 @@
+"""Names that a misspelt one may have meant, out of the many that a kernel has."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_MANY = 5000
+"""More names than this are not all compared, as that would take seconds: only those that share an end or contain it."""
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Up to three names that look most like ``name``, the nearest first."""
+    known = set(names)
+    if len(known) > _MANY:
+        known = {other for other in known if other[:4] == name[:4] or other[-6:] == name[-6:] or name in other}
+    return difflib.get_close_matches(name, sorted(known), 3, 0.7)
