@@ -64,3 +64,12 @@ always:
 .DELETE_ON_ERROR:
 
 .PHONY: help prebuilt test-objects check-prebuilt test fuzz lint clean always
+
+# Some objects are about how they are compiled.
+tests/objects/conf_core_direct_v4.bpf.o: BPF_CFLAGS += -mcpu=v4
+tests/objects/conf_no_btf.bpf.o: BPF_CFLAGS += -g0
+
+conformance:     ## compare with libbpf what the kernel is handed, object by object (root)
+	$(PYTHON) -m tests.conformance
+
+.PHONY: conformance
