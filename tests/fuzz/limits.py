@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -20,18 +21,21 @@ def limited():
     """Allow so much memory (beyond, there is a MemoryError) and processor time (an AssertionError); yields a Cost.
 
     The processor time is this thread's own, so that a busy machine fails no test, and without the garbage collection of
-    what hypothesis keeps.
+    what hypothesis keeps.  A tracer, as coverage is one, would make the code several times slower, and rests meanwhile.
     """
     used = int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) << 10
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (used + MAX_BYTES, hard))
     gc.disable()
+    tracer = sys.gettrace()
+    sys.settrace(None)
     cost = Cost()
     start = time.thread_time()
     try:
         yield cost
     finally:
         cost.seconds = time.thread_time() - start
+        sys.settrace(tracer)
         gc.enable()
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     assert cost.seconds < MAX_SECONDS, f"this took {cost.seconds:.1f} s"
