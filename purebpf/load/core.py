@@ -28,12 +28,12 @@ to the byte; numbers are cut to 32 and 64 bits where C cuts them.
 from __future__ import annotations
 
 import difflib
-import enum
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from purebpf.abi.bpf import bpf_core_relo_kind
 from purebpf.asm.instruction import (
     BPF_ALU,
     BPF_ALU64,
@@ -89,25 +89,7 @@ _ACCESS_STR = re.compile(r"\d+(:\d+)*", re.ASCII)
 _MEMORY_SIZES = {BPF_B: 1, BPF_H: 2, BPF_W: 4, BPF_DW: 8}
 
 
-class CoreReloKind(enum.IntEnum):
-    """enum bpf_core_relo_kind of <linux/bpf.h>."""
-
-    BPF_CORE_FIELD_BYTE_OFFSET = 0
-    BPF_CORE_FIELD_BYTE_SIZE = 1
-    BPF_CORE_FIELD_EXISTS = 2
-    BPF_CORE_FIELD_SIGNED = 3
-    BPF_CORE_FIELD_LSHIFT_U64 = 4
-    BPF_CORE_FIELD_RSHIFT_U64 = 5
-    BPF_CORE_TYPE_ID_LOCAL = 6
-    BPF_CORE_TYPE_ID_TARGET = 7
-    BPF_CORE_TYPE_EXISTS = 8
-    BPF_CORE_TYPE_SIZE = 9
-    BPF_CORE_ENUMVAL_EXISTS = 10
-    BPF_CORE_ENUMVAL_VALUE = 11
-    BPF_CORE_TYPE_MATCHES = 12
-
-
-_Kind = CoreReloKind
+_Kind = bpf_core_relo_kind
 
 _FACTS = {
     _Kind.BPF_CORE_FIELD_BYTE_OFFSET: "the offset of",
@@ -126,11 +108,11 @@ _FACTS = {
 }
 
 
-def _is_field(kind: CoreReloKind) -> bool:
+def _is_field(kind: bpf_core_relo_kind) -> bool:
     return kind <= _Kind.BPF_CORE_FIELD_RSHIFT_U64
 
 
-def _is_enumval(kind: CoreReloKind) -> bool:
+def _is_enumval(kind: bpf_core_relo_kind) -> bool:
     return kind in (_Kind.BPF_CORE_ENUMVAL_EXISTS, _Kind.BPF_CORE_ENUMVAL_VALUE)
 
 
@@ -258,7 +240,7 @@ class _Access:
     bit_offset: int
 
 
-def _parse(btf: Btf, relo: CoreRelo, kind: CoreReloKind) -> _Access:
+def _parse(btf: Btf, relo: CoreRelo, kind: bpf_core_relo_kind) -> _Access:
     """Walk a local type along the relocation's access string."""
     text = relo.access_str
     if not _is_field(kind) and not _is_enumval(kind):
@@ -315,7 +297,7 @@ def _has_element(btf: Btf, holder: _Step, array: Array, index: int) -> bool:
 # Matching
 
 
-def _match(local: _Access, kind: CoreReloKind, candidate: Candidate) -> _Access | None:
+def _match(local: _Access, kind: bpf_core_relo_kind, candidate: Candidate) -> _Access | None:
     """The same access in the target, starting at a candidate; None if it has no such thing."""
     btf, root_id = candidate
     if kind == _Kind.BPF_CORE_TYPE_MATCHES:
@@ -556,7 +538,7 @@ class _Value:
     type: BtfType | None = None
 
 
-def _value(kind: CoreReloKind, access: _Access | None) -> _Value | None:
+def _value(kind: bpf_core_relo_kind, access: _Access | None) -> _Value | None:
     """The fact that a relocation asks for; None where it needs a target and there is none."""
     if kind in (_Kind.BPF_CORE_FIELD_EXISTS, _Kind.BPF_CORE_ENUMVAL_EXISTS):
         return _Value(int(access is not None))
@@ -584,7 +566,7 @@ def _enumval_value(access: _Access) -> _Value:
     return _Value(number & _U64)
 
 
-def _field_value(kind: CoreReloKind, access: _Access) -> _Value:
+def _field_value(kind: bpf_core_relo_kind, access: _Access) -> _Value:
     btf, last = access.btf, access.steps[-1]
     if not last.name:  # an array element
         if kind == _Kind.BPF_CORE_FIELD_BYTE_OFFSET:
@@ -671,7 +653,7 @@ class _Answer:
 def _resolve(relo: CoreRelo, local: Btf, target: CoreTarget, narrowed: dict[int, list[Candidate]]) -> _Answer:
     """Find the answer to a relocation, the same from every candidate that matches."""
     try:
-        kind = CoreReloKind(relo.kind)
+        kind = bpf_core_relo_kind(relo.kind)
     except ValueError:
         raise _Refused(f"CO-RE relocation kind {relo.kind} is not known") from None
     root = local.type(relo.type_id)
@@ -828,13 +810,13 @@ def _c_access(access: _Access) -> str:
 def _describe_relo(local: Btf, relo: CoreRelo) -> str:
     """What a relocation asks for, as far as it can be read."""
     try:
-        kind = CoreReloKind(relo.kind)
+        kind = bpf_core_relo_kind(relo.kind)
         return f"{_FACTS[kind]} {_c_access(_parse(local, relo, kind))}"
     except (ValueError, _Refused, ObjectFormatError):
         return f"{_c_name(local, relo.type_id)}, access string {relo.access_str!r}"
 
 
-def _why_absent(access: _Access, kind: CoreReloKind, candidates: list[Candidate], target: CoreTarget) -> str:
+def _why_absent(access: _Access, kind: bpf_core_relo_kind, candidates: list[Candidate], target: CoreTarget) -> str:
     """Why no candidate matched, and what the target has instead."""
     if not candidates:
         kernel, wanted = target.kernel, essential_name(_c_name(access.btf, access.root_id))
@@ -844,7 +826,7 @@ def _why_absent(access: _Access, kind: CoreReloKind, candidates: list[Candidate]
     return "; ".join(_why_no_match(access, kind, candidate) for candidate in candidates[:3])
 
 
-def _why_no_match(access: _Access, kind: CoreReloKind, candidate: Candidate) -> str:
+def _why_no_match(access: _Access, kind: bpf_core_relo_kind, candidate: Candidate) -> str:
     """Follow the access to the first step that fails: there the target is different."""
     btf, end_id = candidate
     length = 1

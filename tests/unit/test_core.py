@@ -18,7 +18,7 @@ from purebpf.btf.ext import BtfExt, CoreRelo
 from purebpf.btf.reader import Btf
 from purebpf.btf.types import Enum, Struct, Union
 from purebpf.errors import PlanError
-from purebpf.load.core import CoreReloKind, CoreTarget, Poisoned, relocate
+from purebpf.load.core import CoreTarget, Poisoned, bpf_core_relo_kind, relocate
 
 OBJECTS = Path(__file__).parent.parent / "objects"
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
@@ -206,7 +206,7 @@ def test_both_slots_of_a_64_bit_load_become_poison(target):
     # clang would use this form for an enumerator that needs 64 bits.
     shade = LOCAL.btf.find("shade", Enum)[0]
     insns = bytearray(struct.pack("<BBhiBBhi", 0x18, 1, 0, 2, 0, 0, 0, 0))
-    relo = CoreRelo(0, shade, "2", CoreReloKind.BPF_CORE_ENUMVAL_VALUE)
+    relo = CoreRelo(0, shade, "2", bpf_core_relo_kind.BPF_CORE_ENUMVAL_VALUE)
     assert len(relocate(insns, [relo], local=LOCAL.btf, target=target, program="p")) == 1
     assert insns == POISON * 2
 
@@ -334,7 +334,7 @@ def test_pointers_of_a_32_bit_kernel_are_read_with_4_bytes():
 def test_negative_enumerators_fill_64_bits(target):
     shade = LOCAL.btf.find("shade", Enum)[0]
     insns = bytearray(struct.pack("<BBhiBBhi", 0x18, 1, 0, 1, 0, 0, 0, 0))
-    relo = CoreRelo(0, shade, "1", CoreReloKind.BPF_CORE_ENUMVAL_VALUE)
+    relo = CoreRelo(0, shade, "1", bpf_core_relo_kind.BPF_CORE_ENUMVAL_VALUE)
     assert relocate(insns, [relo], local=LOCAL.btf, target=target, program="p") == []
     assert struct.unpack("<BBhiBBhi", insns) == (0x18, 1, 0, -7, 0, 0, 0, -1)
 
@@ -350,7 +350,7 @@ def test_relocations_of_other_programs_are_passed_over(target):
 # Refusals
 
 
-OFFSET = CoreReloKind.BPF_CORE_FIELD_BYTE_OFFSET
+OFFSET = bpf_core_relo_kind.BPF_CORE_FIELD_BYTE_OFFSET
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ def test_types_without_a_name_are_refused(target):
         with pytest.raises(PlanError, match="without a name"):
             relocate(
                 bytearray(8),
-                [CoreRelo(0, type_id, "0", CoreReloKind.BPF_CORE_TYPE_EXISTS)],
+                [CoreRelo(0, type_id, "0", bpf_core_relo_kind.BPF_CORE_TYPE_EXISTS)],
                 local=btf,
                 target=target,
                 program="p",
