@@ -24,7 +24,8 @@ from purebpf.kernel.facts import KernelFacts
 from purebpf.links.link import Link
 from purebpf.load.plan import LoadPlan
 from purebpf.maps.map import Map
-from purebpf.object import BpfObject, ObjectSpec, Program, load, parse
+from purebpf.object import BpfObject, ObjectSpec, load, parse
+from purebpf.program import Program
 
 __version__ = "0.1.0"
 

@@ -6,10 +6,9 @@ import ctypes
 from collections.abc import Mapping
 from types import TracebackType
 
-from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type
+from purebpf.abi.bpf import bpf_cmd, bpf_map_type
 from purebpf.btf.reader import Btf
 from purebpf.btf.value import codec
-from purebpf.errors import AttachError
 from purebpf.events.array import PerfEventArray
 from purebpf.kernel import bpf as kernel_bpf
 from purebpf.kernel import pin
@@ -17,7 +16,6 @@ from purebpf.kernel.facts import KernelFacts
 from purebpf.kernel.fd import Fd
 from purebpf.kernel.memlock import raise_memlock_limit
 from purebpf.links.link import Link
-from purebpf.links.tracepoint import attach_tracepoint
 from purebpf.load.execute import execute, fill
 from purebpf.load.features import Feature
 from purebpf.load.plan import PIN_ROOT, Handle, LoadPlan, make_plan
@@ -25,6 +23,7 @@ from purebpf.maps.codec import RawCodec
 from purebpf.maps.map import Codec, Map
 from purebpf.obj import spec as obj_spec
 from purebpf.obj.parse import Source, parse_object
+from purebpf.program import Program
 
 
 class ObjectSpec(obj_spec.ObjectSpec):
@@ -97,58 +96,6 @@ def load(
 ) -> BpfObject:
     """Parse an object and load it into the running kernel: ``parse(source).load()``."""
     return parse(source, name).load(kernel, pin_root=pin_root)
-
-
-class Program:
-    """A program in the kernel.  It runs while something holds it attached: a `Link`."""
-
-    def __init__(self, fd: Fd, spec: obj_spec.ProgramSpec) -> None:
-        self._fd = fd
-        self.spec = spec
-        self.name = spec.name
-
-    def fileno(self) -> int:
-        """The program's file descriptor, which stays the program's own."""
-        return self._fd.fileno()
-
-    def close(self) -> None:
-        """Let go of the program; it lives on while it is attached.  Closing twice does nothing."""
-        self._fd.close()
-
-    @property
-    def attaches_itself(self) -> bool:
-        """Whether the section name says what to attach to, as ``tracepoint/CATEGORY/NAME`` does."""
-        return bool(self.spec.attach_to)
-
-    def attach(self) -> Link:
-        """Attach the program where its section name says.
-
-        Raises AttachError if it does not say, or if the place does not exist; KernelError if the kernel refuses.
-        """
-        if self.spec.type != bpf_prog_type.BPF_PROG_TYPE_TRACEPOINT:
-            raise AttachError(
-                f"program {self.name!r}: this version of purebpf cannot attach programs of section "
-                f"{self.spec.section!r}"
-            )
-        if not self.spec.attach_to:
-            raise AttachError(f"program {self.name!r}: section {self.spec.section!r} does not say what to attach to")
-        category, slash, name = self.spec.attach_to.partition("/")
-        if not slash:
-            raise AttachError(
-                f"program {self.name!r}: section {self.spec.section!r} should read tracepoint/CATEGORY/NAME"
-            )
-        return self.attach_tracepoint(category, name)
-
-    def attach_tracepoint(self, category: str, name: str) -> Link:
-        """Run the program at the kernel tracepoint ``category``/``name``, such as ``sched``/``sched_process_exec``.
-
-        Needs CAP_PERFMON, and a tracefs or CAP_SYS_ADMIN to find the tracepoint.  Raises AttachError with near names if
-        there is no such tracepoint, KernelError if the kernel refuses.
-        """
-        return attach_tracepoint(self._fd, category, name)
-
-    def __repr__(self) -> str:
-        return f"<Program {self.name!r} from section {self.spec.section!r}>"
 
 
 class BpfObject:

@@ -45,12 +45,11 @@ def attach_tracepoint(prog_fd: Fd | int, category: str, name: str, *, features: 
         # An event for all processes must name a CPU.  Any one will do: the program runs on all of them.
         event = undo.enter_context(perf_event_open(attr, pid=-1, cpu=cpu.online()[0], action=action))
         event.what = f"perf event of tracepoint {target}"
-        fds = [event]
+        link = None
         try:
             if has_perf_link:
                 link = undo.enter_context(link_create_perf_event(prog_fd, event))
                 link.what = f"link to tracepoint {target}"
-                fds.insert(0, link)
             else:
                 ioctl(event, PERF_EVENT_IOC_SET_BPF, number_of(prog_fd))
             ioctl(event, PERF_EVENT_IOC_ENABLE)
@@ -58,4 +57,4 @@ def attach_tracepoint(prog_fd: Fd | int, category: str, name: str, *, features: 
             code = error.errno or 0
             raise KernelError(code, action, _WHY_NOT.get(code, error.hint)) from None
         undo.pop_all()
-    return Link("tracepoint", target, *fds)
+    return Link("tracepoint", target, *([link] if link else []), event, bpf_link=link)

@@ -422,8 +422,8 @@ def test_attach_and_detach():
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("on_perf_event", "cannot attach programs of section 'perf_event'"),
-        ("on_kernel_probe", "cannot attach programs of section 'kprobe/do_nanosleep'"),
+        ("on_perf_event", "purebpf cannot attach"),
+        ("on_kernel_probe", "purebpf cannot attach"),
     ],
 )
 def test_programs_that_cannot_be_attached(name, message):

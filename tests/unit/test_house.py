@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "purebpf"
-ROOMS = ["errors", "abi", "asm", "btf", "obj", "load", "kernel", "maps", "links", "events", "object"]
+ROOMS = ["errors", "abi", "asm", "btf", "obj", "load", "kernel", "maps", "links", "events", "program", "object"]
 FRONTS = ["tools", "cli"]
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("errors", "object"))
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("errors", "program", "object")
+)
 
 
 def imported_rooms(path):
