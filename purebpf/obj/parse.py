@@ -64,6 +64,8 @@ class _Parser:
         self.elf = file
         self.spec = spec
         self.text = file.section(TEXT)
+        # Section names were looser in the time of legacy map definitions.
+        self.find_section = sections.find_legacy if file.section("maps") else sections.find
         self.maps_by_place: dict[tuple[int, int], str] = {}
         self.btf_defined: list[mapdefs.Defined] = []
         self.struct_ops: dict[int, list[tuple[int, MapSpec]]] = {}
@@ -270,7 +272,7 @@ class _Parser:
             raise ObjectFormatError("is static; a program must be a global function", where=where)
         insns, relocations = self._code(section, start, end, where)
         name = section.name.removeprefix("?")
-        definition = sections.find(name) if section.name != TEXT else None
+        definition = self.find_section(name) if section.name != TEXT else None
         function = ProgramSpec(
             name=symbol.name,
             section=section.name,

@@ -191,6 +191,29 @@ def find(section: str) -> SectionDefinition | None:
     return next((row for row in SECTIONS if row.matches(section)), None)
 
 
+_RENAMED: Final = {"xdp_devmap/": "xdp/devmap", "xdp_cpumap/": "xdp/cpumap"}
+_STRICT: Final = ("tc", "netkit/", "syscall", "xdp.", "xdp/", "netfilter")
+"""Rows that never were prefixes: they came too late, or are short enough to begin something else."""
+_PREFIXES: Final = frozenset(
+    row.name
+    for row in SECTIONS
+    if not row.takes_target and not row.name.startswith(_STRICT) and not row.name.endswith("_unix")
+)
+
+
+def find_legacy(section: str) -> SectionDefinition | None:
+    """As `find`, for an object of the time before libbpf 1.0, when a name only had to begin like one of the table.
+
+    Programs were told apart by what follows then: ``xdp_drop``, ``classifier/ingress``, ``socket1``.
+    """
+    for old, new in _RENAMED.items():
+        if section.startswith(old):
+            return find(new)
+    return find(section) or next(
+        (row for row in SECTIONS if row.name in _PREFIXES and section.startswith(row.name)), None
+    )
+
+
 def nearest(section: str) -> str:
     """The known section name that looks most like an unknown one, for an error message."""
     head, slash, target = section.partition("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from elf_image import SHF_EXECINSTR, STB_GLOBAL, STT_FUNC, build
+from elf_image import SHF_EXECINSTR, STB_GLOBAL, STT_FUNC, STT_OBJECT, build
 from libbpf_view import Libbpf
 
 import purebpf
@@ -105,6 +105,42 @@ def test_unknown_section(section, nearest):
         )
         spec.programs["prog"].type = bpf_prog_type.BPF_PROG_TYPE_SOCKET_FILTER
         assert "prog_type = BPF_PROG_TYPE_SOCKET_FILTER" in str(spec.plan(FACTS))
+
+
+@pytest.mark.parametrize(
+    ("section", "row"),
+    [
+        ("xdp_drop", "xdp"),
+        ("xdp/ingress", "xdp"),
+        ("xdp_devmap/one", "xdp/devmap"),
+        ("xdp_cpumap/one", "xdp/cpumap"),
+        ("classifier/ingress", "classifier"),
+        ("action-mark", "action"),
+        ("socket1", "socket"),
+        ("sockops2", "sockops"),
+        ("sk_skb/stream_verdict2", "sk_skb/stream_verdict"),
+        ("sk_skb1", "sk_skb"),
+        ("cgroup/sock1", "cgroup/sock"),
+        ("cgroup/skb1", "cgroup/skb"),
+        ("cgroup_skb/egress/x", "cgroup_skb/egress"),
+        ("lwt_xmit_push", "lwt_xmit"),
+        ("perf_event/cycles", "perf_event"),
+        ("kprobe/vfs_read", "kprobe+"),
+        ("xdp.frags", "xdp.frags"),
+    ],
+)
+def test_names_of_the_time_of_legacy_maps(section, row):
+    """With libbpf before 1.0 the names of most kinds without a target were prefixes."""
+    assert sections.find_legacy(section).name == row
+    code = [(section, EXIT, {"flags": SHF_EXECINSTR}), ("maps", bytes(20), {})]
+    functions = [("prog", 1, 0, len(EXIT), STT_FUNC, STB_GLOBAL), ("map", 2, 0, 20, STT_OBJECT, STB_GLOBAL)]
+    program = purebpf.parse(build(code, functions)).programs["prog"]
+    assert program.definition.name == row
+
+
+@pytest.mark.parametrize("section", ["tcp", "tc_ingress", "syscalls", "kprobes/x", "netfilter1", "XDP"])
+def test_names_that_never_were_prefixes(section):
+    assert sections.find_legacy(section) is None
 
 
 @pytest.mark.parametrize("section", ["", "?", "/", "\\xff", "x" * 4000, "?" * 100])
