@@ -46,7 +46,7 @@ lint:            ## check style and types
 	$(PYTHON) -m mypy
 
 clean:           ## remove what the tools left behind; compiled objects are committed, and stay
-	rm -rf build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist tests/kernel/.build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Objects are compiled anew each time: after a git clone, file times do not tell whether an object fits its source.
@@ -71,5 +71,19 @@ tests/objects/conf_no_btf.bpf.o: BPF_CFLAGS += -g0
 
 conformance:     ## compare with libbpf what the kernel is handed, object by object (root)
 	$(PYTHON) -m tests.conformance
+	PUREBPF_FETCH=1 $(PYTHON) -m pytest -q tests/conformance
 
 .PHONY: conformance
+
+bench:           ## compare start, load and memory with libbpf and BCC (root)
+	$(PYTHON) -m tests.bench
+
+.PHONY: bench
+
+test-kernels:    ## run the kernel tests on Debian's 5.10, 6.1, 6.12 and newest kernels, in virtual machines
+	$(PYTHON) -m tests.vm --report build/kernels
+
+section-table:   ## write docs/sections.md: how far each section name gets, on those kernels and on this one (root)
+	$(PYTHON) -m tests.vm.sections
+
+.PHONY: test-kernels section-table

@@ -20,6 +20,7 @@ from purebpf.errors import (
     VerifierError,
 )
 from purebpf.events.trace_pipe import TracePipe
+from purebpf.kernel import probe as features
 from purebpf.kernel.facts import KernelFacts
 from purebpf.links.link import Link
 from purebpf.load.plan import LoadPlan
@@ -45,6 +46,7 @@ __all__ = [
     "RingError",
     "TracePipe",
     "VerifierError",
+    "features",
     "load",
     "parse",
     "to_plain",

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from purebpf.abi.bpf import bpf_cmd, bpf_map_type
 from purebpf.btf.reader import Btf
 from purebpf.btf.value import codec
+from purebpf.errors import AttachError, KernelError
 from purebpf.events.array import PerfEventArray
 from purebpf.kernel import bpf as kernel_bpf
 from purebpf.kernel import pin
 from purebpf.kernel.facts import KernelFacts
 from purebpf.kernel.fd import Fd
 from purebpf.kernel.memlock import raise_memlock_limit
+from purebpf.kernel.memory import Memory
 from purebpf.links.link import Link
-from purebpf.load.execute import execute, fill
+from purebpf.links.struct_ops import attach_struct_ops, register
+from purebpf.links.usdt import Specs
+from purebpf.load.execute import Descriptor, execute, fill
 from purebpf.load.features import Feature
-from purebpf.load.plan import PIN_ROOT, Handle, LoadPlan, make_plan
+from purebpf.load.plan import PIN_ROOT, Handle, LoadPlan, Mapped, make_plan
+from purebpf.maps.arena import Arena
 from purebpf.maps.codec import RawCodec
 from purebpf.maps.map import Codec, Map
 from purebpf.obj import spec as obj_spec
@@ -51,11 +57,11 @@ class ObjectSpec(obj_spec.ObjectSpec):
         running = _RunningKernel()
         owners = execute(plan, running)
         try:
-            return BpfObject(self, plan, owners)
+            return BpfObject(self, plan, owners, running.memories)
         except BaseException:
             for owner in owners.values():
                 owner.close()
-            running.remove_pins()
+            running.undo()
             raise
 
 
@@ -64,6 +70,7 @@ class _RunningKernel:
 
     def __init__(self) -> None:
         self._pins: list[str] = []
+        self.memories: dict[Handle, Memory] = {}
 
     def prepare_pin(self, path: str) -> None:
         pin.prepare(path)
@@ -71,9 +78,16 @@ class _RunningKernel:
     def note_pin(self, path: str) -> None:
         self._pins.append(path)
 
-    def remove_pins(self) -> None:
+    def map_memory(self, handle: Handle, fd: Descriptor, mapped: Mapped) -> None:
+        memory = Memory(fd.fileno(), mapped.size, mapped.address, what=f"{handle.kind} {handle.name!r}")
+        self.memories[handle] = memory
+        memory.write(mapped.offset, mapped.contents)
+
+    def undo(self) -> None:
         while self._pins:
             pin.remove(self._pins.pop())
+        for memory in self.memories.values():
+            memory.close()
 
     def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int:
         return kernel_bpf.bpf(cmd, attr, action=action)
@@ -107,7 +121,9 @@ class BpfObject:
     It owns all of them.  ``close()`` or the end of a ``with`` block detaches, and lets go of programs and maps.
     """
 
-    def __init__(self, spec: ObjectSpec, plan: LoadPlan, owners: Mapping[Handle, Fd]) -> None:
+    def __init__(
+        self, spec: ObjectSpec, plan: LoadPlan, owners: Mapping[Handle, Fd], memories: Mapping[Handle, Memory]
+    ) -> None:
         self.spec = spec
         self.plan = plan
         self.name = spec.name
@@ -116,30 +132,51 @@ class BpfObject:
         self.links: list[Link] = []
         self.struct_ops = {key: fill(value, owners) for key, value in plan.struct_ops.items()}
         self._others: list[Fd] = []
+        usdt = Specs(self.maps)
         for handle, fd in owners.items():
             if handle.kind == "map":
-                self.maps[handle.name] = _live_map(fd, handle.name, spec, plan)
+                self.maps[handle.name] = _live_map(fd, handle.name, spec, plan, memories.get(handle))
             elif handle.kind == "prog":
-                self.programs[handle.name] = Program(fd, spec.programs[handle.name])
+                self.programs[handle.name] = Program(fd, spec.programs[handle.name], usdt)
             else:
                 self._others.append(fd)
 
     def attach(self) -> list[Link]:
-        """Attach each program whose section says where, in the object's order; all of them or none.
+        """Attach each program whose section says where, in the object's order, then each struct_ops map; all or none.
 
-        Returns the links, which stay the object's own.  Raises AttachError or KernelError.
+        Those whose spec has ``autoattach`` False are left out.  Returns the links, which stay the object's own.  Raises
+        AttachError or KernelError, which names the program; what had been attached is detached then.
         """
         made: list[Link] = []
         try:
             for program in self.programs.values():
-                if program.attaches_itself:
-                    made.append(program.attach())
+                if program.attaches_itself and program.spec.autoattach:
+                    with _naming(program):
+                        made.append(program.attach())
+            for key in self.struct_ops:
+                if self.spec.maps[key].autoattach:
+                    made.append(self.attach_struct_ops(key))
         except BaseException:
             for link in reversed(made):
                 link.close()
             raise
         self.links += made
         return made
+
+    def attach_struct_ops(self, name: str) -> Link:
+        """Register a struct_ops map: the kernel calls its programs from then on.
+
+        The link is the caller's.  Raises KeyError if there is no such map, and KernelError.
+        """
+        return attach_struct_ops(self.maps[name].fileno(), name, self.struct_ops[name], self.spec.maps[name].map_flags)
+
+    def update_struct_ops(self, link: Link, name: str) -> None:
+        """Have another struct_ops map take the place of a link's, at once; both of section ``.struct_ops.link``.
+
+        Raises KeyError if there is no such map, AttachError if ``link`` is no bpf link, and KernelError.
+        """
+        register(self.maps[name].fileno(), name, self.struct_ops[name], self.spec.maps[name].map_flags)
+        link.update(self.maps[name])
 
     def detach(self) -> None:
         """Detach what ``attach()`` attached; maps and programs stay.  Detaching twice does nothing."""
@@ -166,9 +203,28 @@ class BpfObject:
         return f"<BpfObject {self.name!r}: {counts}>"
 
 
-def _live_map(fd: Fd, key: str, spec: ObjectSpec, plan: LoadPlan) -> Map:
+@contextmanager
+def _naming(program: Program) -> Iterator[None]:
+    """Have an error say which of an object's programs could not be attached."""
+    who = f"program {program.name!r}"
+    try:
+        yield
+    except KernelError as error:
+        raise KernelError(error.errno or 0, f"{who}: {error.action}", error.hint) from None
+    except AttachError as error:
+        if str(error).startswith(who):
+            raise
+        raise AttachError(f"{who}: {error}") from None
+
+
+def _live_map(fd: Fd, key: str, spec: ObjectSpec, plan: LoadPlan, memory: Memory | None) -> Map:
     definition = spec.maps[key]
     max_entries = plan.max_entries(Handle("map", key))
+    if memory is not None:
+        places = [place for place in spec.variables.places.values() if place.map == key]
+        start = plan.variables_start(Handle("map", key))
+        variables = {p.name: (start + p.offset, _codec(spec.btf, p.type_id, p.size)) for p in places}
+        return Arena(fd, key, definition.type, max_entries, memory, variables)
     if key in plan.struct_ops:  # its values are of the kernel's type
         return Map(fd, key, definition.type, max_entries, RawCodec(4), RawCodec(len(plan.struct_ops[key].data)))
     key_codec = _codec(spec.btf, definition.key_type_id, definition.key_size)

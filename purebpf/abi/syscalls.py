@@ -11,7 +11,7 @@ plus the ABI's base on MIPS.  Numbers never change.
 from __future__ import annotations
 
 import ctypes
-import platform
+import os
 
 from purebpf.errors import PlanError
 
@@ -21,7 +21,7 @@ _GENERIC = {"bpf": 280, "perf_event_open": 241, **_SINCE_5_2}
 _MIPS_N64 = 5000
 
 NUMBERS: dict[str, dict[str, int]] = {
-    "x86_64": {"bpf": 321, "perf_event_open": 298, **_SINCE_5_2},
+    "x86_64": {"bpf": 321, "perf_event_open": 298, "uprobe": 336, **_SINCE_5_2},
     "i386": {"bpf": 357, "perf_event_open": 336, **_SINCE_5_2},
     "aarch64": _GENERIC,
     "arm": {"bpf": 386, "perf_event_open": 364, **_SINCE_5_2},
@@ -44,7 +44,7 @@ def machine(name: str = "", pointer_size: int = 0) -> str:
     Both default to this process.  Of two ABIs with 32-bit pointers on one 64-bit kernel only the classic one
     is known: i386, not x32.  A machine without an entry in ``NUMBERS`` gets a name that has none either.
     """
-    name = name or platform.machine()
+    name = name or os.uname().machine
     pointer_size = pointer_size or ctypes.sizeof(ctypes.c_void_p)
     if pointer_size == 4:
         if name in ("x86_64", "i386", "i486", "i586", "i686"):

@@ -20,14 +20,15 @@ _HEADER_WITH_LAYOUT = 32
 
 
 class BtfEditor:
-    """A copy of ``btf``, which may not be split BTF, that can be changed.
+    """A copy of ``btf`` that can be changed; of split BTF, a copy without its base.
 
     ``words`` are its type records, in the machine's byte order; ``strings`` its strings.  ``len(editor)`` is the id
-    that the next added type gets.
+    that the next added type gets.  To split BTF, no string can be added.
     """
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
+        self._first_id = len(btf.base) if btf.base else 1
         self._prefix = "<" if btf.byteorder == "little" else ">"
         header = struct.Struct(self._prefix + "2xBBIIIII")  # struct btf_header
         _, _, self._header_len, type_off, type_len, str_off, str_len = header.unpack_from(btf.data)
@@ -37,7 +38,8 @@ class BtfEditor:
         if btf.byteorder != sys.byteorder:
             self.words.byteswap()
         self.strings = bytearray(btf.data[strings : strings + str_len])
-        self._positions: list[int] = [(btf.record_offset(id) - types) // 4 for id in range(1, len(btf))]
+        ids = range(self._first_id, len(btf))
+        self._positions: list[int] = [(btf.record_offset(id) - types) // 4 for id in ids]
         self._layout = b""
         if self._header_len >= _HEADER_WITH_LAYOUT:
             layout_off, layout_len = struct.unpack_from(self._prefix + "II", btf.data, header.size)
@@ -45,7 +47,7 @@ class BtfEditor:
         self._unchanged = self._content()
 
     def __len__(self) -> int:
-        return len(self._positions) + 1
+        return self._first_id + len(self._positions)
 
     @property
     def has_layout(self) -> bool:
@@ -58,7 +60,7 @@ class BtfEditor:
 
     def position(self, type_id: int) -> int:
         """The index in ``words`` at which the record of a type begins."""
-        return self._positions[type_id - 1]
+        return self._positions[type_id - self._first_id]
 
     def kind(self, type_id: int) -> int:
         """The BTF_KIND_... of a type."""
@@ -74,6 +76,7 @@ class BtfEditor:
 
     def add_string(self, text: str) -> int:
         """The offset of a string, which is added if it is not there yet."""
+        assert not self._btf.base
         raw = text.encode() + b"\0"
         if self.strings.startswith(raw):
             return 0
@@ -85,9 +88,10 @@ class BtfEditor:
 
     def add_type(self, kind: BtfKind, name_off: int, size_or_type: int, *rest: int, vlen: int = 0) -> int:
         """Add a record, ``rest`` being the words after struct btf_type; returns the type's id."""
+        type_id = len(self)
         self._positions.append(len(self.words))
         self.words.extend((name_off, kind << _INFO_KIND_SHIFT | vlen, size_or_type, *rest))
-        return len(self._positions)
+        return type_id
 
     def _content(self) -> tuple[bytes, bytes, bytes]:
         words = self.words
@@ -108,6 +112,6 @@ class BtfEditor:
         header = self._btf.data[:4] + struct.pack(f"{self._prefix}{len(fields)}I", *fields)
         return header.ljust(self._header_len, b"\0") + types + layout + strings
 
-    def to_btf(self) -> Btf:
-        """The same, opened."""
-        return Btf.from_bytes(self.to_bytes(), where=self._btf.where)
+    def to_btf(self, base: Btf | None = None) -> Btf:
+        """The same, opened; ``base`` is the one that split BTF is for now."""
+        return Btf.from_bytes(self.to_bytes(), base=base, where=self._btf.where)

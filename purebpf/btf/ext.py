@@ -12,8 +12,7 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from purebpf.btf.reader import MAGIC_BYTE_ORDERS, Btf
 from purebpf.errors import ObjectFormatError
@@ -33,7 +32,6 @@ class FuncInfo(NamedTuple):
     type_id: int
 
 
-@dataclass(frozen=True, slots=True)
 class LineInfo:
     """The instruction at ``insn_off`` (bytes from the start of the section) comes from this source line.
 
@@ -41,11 +39,14 @@ class LineInfo:
     for.
     """
 
-    insn_off: int
-    file_name_off: int
-    line_off: int
-    line_col: int
-    _btf: Btf = field(repr=False, compare=False)
+    __slots__ = ("_btf", "file_name_off", "insn_off", "line_col", "line_off")
+
+    def __init__(self, insn_off: int, file_name_off: int, line_off: int, line_col: int, btf: Btf) -> None:
+        self.insn_off: Final = insn_off
+        self.file_name_off: Final = file_name_off
+        self.line_off: Final = line_off
+        self.line_col: Final = line_col
+        self._btf = btf
 
     @property
     def file_name(self) -> str:

@@ -210,7 +210,7 @@ class Btf:
         if self._types_size % 4:
             raise self.error(f"the type section's length {self._types_size} is no multiple of 4")
         words = array("I")
-        words.frombytes(self.data[self._types_start : self._types_start + self._types_size])
+        words.frombytes(memoryview(self.data)[self._types_start : self._types_start + self._types_size])
         if self.byteorder != sys.byteorder:
             words.byteswap()
         self._words = words

@@ -3,34 +3,46 @@
 The BTF of a kernel module continues the ids of the kernel's BTF, and is worthless on a kernel that was built anew.  A
 module built apart from its kernel therefore carries a second section, ``.BTF.base``: a *distilled* base, which has
 nothing but the types that the module mentions, structs without their members.  ``relocate`` looks up each of these by
-name in the BTF of the kernel at hand, and writes the module's types anew with the ids found.
+name in the BTF of the kernel at hand, and exchanges type ids and string offsets in the module's records.
 
 The rules of what may stand for what are those of libbpf's ``btf__relocate()``, which the kernel shares
-(tools/lib/bpf/btf_relocate.c, kernel 6.11).
+(tools/lib/bpf/btf_relocate.c, kernel 6.11), and so are the bytes that come out.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import struct
 
+from purebpf.btf.edit import BtfEditor
 from purebpf.btf.reader import Btf
-from purebpf.btf.types import (
-    Array,
-    BtfType,
-    Composite,
-    Datasec,
-    Enum,
-    Enumeration,
-    Float,
-    FuncProto,
-    Fwd,
-    Int,
-    Reference,
-    Struct,
-    Union,
-)
-from purebpf.btf.writer import write
+from purebpf.btf.types import BtfKind, BtfType, Composite, Enum, Enumeration, Float, Fwd, Int, Struct, Union
 from purebpf.errors import PlanError
+
+_REFERENCES = (
+    BtfKind.BTF_KIND_PTR,
+    BtfKind.BTF_KIND_TYPEDEF,
+    BtfKind.BTF_KIND_VOLATILE,
+    BtfKind.BTF_KIND_CONST,
+    BtfKind.BTF_KIND_RESTRICT,
+    BtfKind.BTF_KIND_FUNC,
+    BtfKind.BTF_KIND_FUNC_PROTO,
+    BtfKind.BTF_KIND_VAR,
+    BtfKind.BTF_KIND_DECL_TAG,
+    BtfKind.BTF_KIND_TYPE_TAG,
+)
+
+_IDS: dict[int, tuple[int, ...]] = {**dict.fromkeys(_REFERENCES, (2,)), BtfKind.BTF_KIND_ARRAY: (3, 4)}
+"""By kind, the words of a record that are type ids, those of its elements aside."""
+
+_ELEMENTS: dict[int, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
+    BtfKind.BTF_KIND_STRUCT: (3, (0,), (1,)),
+    BtfKind.BTF_KIND_UNION: (3, (0,), (1,)),
+    BtfKind.BTF_KIND_ENUM: (2, (0,), ()),
+    BtfKind.BTF_KIND_ENUM64: (3, (0,), ()),
+    BtfKind.BTF_KIND_FUNC_PROTO: (2, (0,), (1,)),
+    BtfKind.BTF_KIND_DATASEC: (3, (), (0,)),
+}
+"""By kind, how many words each element has, and which of them are string offsets and type ids."""
 
 
 def relocate(btf: Btf, base: Btf) -> Btf:
@@ -44,17 +56,57 @@ def relocate(btf: Btf, base: Btf) -> Btf:
         raise btf.error("there is no base that could be exchanged: this is no split BTF")
     if base.byteorder != btf.byteorder:
         raise btf.error(f"{btf.byteorder}-endian BTF, to be put on a {base.byteorder}-endian base")
+    if base.base is not None:
+        raise base.error("these types are split BTF, and cannot be the base of others")
+    btf.validate()
     embedded = _embedded(btf)
-    new_ids = [0]
+    ids, names = [0], {0: 0}
     for type_id in range(1, len(distilled)):
         found = distilled.type(type_id)
         if not found.name or not isinstance(found, (Int, Float, Enum, Composite, Fwd)):
             raise distilled.error(f"{found.kind.name} {found.name!r} has no place in a distilled base", type_id=type_id)
-        new_ids.append(_match(found, base, exact_size=type_id in embedded))
-    own = range(len(distilled), len(btf))
-    new_ids += range(len(base), len(base) + len(own))
-    moved = (_moved(btf.type(type_id), new_ids) for type_id in own)
-    return Btf.from_bytes(write(moved, byteorder=btf.byteorder, base=base), base=base, where=btf.where)
+        ids.append(_match(btf, found, base, is_embedded=type_id in embedded))
+        names[_name_offset(distilled, type_id)] = _name_offset(base, ids[-1])
+    ids += range(len(base), len(base) + len(btf) - len(distilled))
+
+    edit = BtfEditor(btf)
+    distilled_strings, more_strings = len(distilled.strings), len(base.strings) - len(distilled.strings)
+    for type_id in range(len(distilled), len(btf)):
+        strings, references = _places(edit, type_id)
+        for at in strings:
+            offset = edit.words[at]
+            if offset >= distilled_strings:
+                edit.words[at] = offset + more_strings
+            elif offset in names:
+                edit.words[at] = names[offset]
+            else:
+                raise btf.error(f"string {offset} of the distilled base is no type's name there", type_id=type_id)
+        for at in references:
+            edit.words[at] = ids[edit.words[at]]
+    return edit.to_btf(base)
+
+
+def _places(edit: BtfEditor, type_id: int) -> tuple[list[int], list[int]]:
+    """Which words of a record are string offsets, and which are type ids."""
+    start, kind = edit.position(type_id), edit.kind(type_id)
+    names, ids = [start], [start + word for word in _IDS.get(kind, ())]
+    if kind in _ELEMENTS:
+        size, name_words, id_words = _ELEMENTS[kind]
+        for element in range(start + 3, start + 3 + size * edit.vlen(type_id), size):  # after struct btf_type
+            names += (element + word for word in name_words)
+            ids += (element + word for word in id_words)
+    return names, ids
+
+
+def _name_offset(btf: Btf, type_id: int) -> int:
+    return _word(btf, type_id, 0)
+
+
+def _word(btf: Btf, type_id: int, index: int) -> int:
+    """One word of a type's record."""
+    order = "<" if btf.byteorder == "little" else ">"
+    (word,) = struct.unpack_from(order + "I", btf.data, btf.record_offset(type_id) + 4 * index)
+    return int(word)
 
 
 def _embedded(btf: Btf) -> set[int]:
@@ -64,69 +116,59 @@ def _embedded(btf: Btf) -> set[int]:
     for type_id in range(len(btf.base), len(btf)):
         composite = btf.type(type_id)
         if isinstance(composite, Composite):
-            found |= {btf.innermost(member.type_id).id for member in composite.members}
+            inside = (btf.innermost(member.type_id) for member in composite.members)
+            found |= {part.id for part in inside if isinstance(part, Composite)}
     return found
 
 
-def _match(wanted: Int | Float | Enum | Composite | Fwd, base: Btf, *, exact_size: bool) -> int:
+_Distilled = Int | Float | Enum | Composite | Fwd
+
+
+def _match(btf: Btf, wanted: _Distilled, base: Btf, *, is_embedded: bool) -> int:
+    """The one type of the base that may stand for the distilled one."""
     candidates = [base.type(id) for id in base.find(wanted.name)]
     is_ambiguous = sum(isinstance(candidate, Composite) for candidate in candidates) > 1
-    fitting = [
-        candidate.id
-        for candidate in candidates
-        if _fits(wanted, candidate, exact_size or (is_ambiguous and isinstance(candidate, Composite)))
-    ]
+    fitting: list[int] = []
+    for candidate in candidates:
+        same_size = isinstance(candidate, (Int, Float, Enumeration)) or (
+            is_ambiguous and isinstance(candidate, Composite)
+        )
+        same_size = same_size or (is_embedded and not fitting)  # not after the first, in libbpf
+        if _kinds_fit(wanted, base, candidate) and (not same_size or _size(candidate) == _size(wanted)):
+            fitting.append(candidate.id)
     if len(fitting) == 1:
         return fitting[0]
-    what = f"{wanted.kind.name.removeprefix('BTF_KIND_').lower()} {wanted.name}"
-    if not isinstance(wanted, Fwd):
-        what += f" of {wanted.size} bytes"
-    number = f"{len(fitting)} that fit, types {fitting}" if fitting else "none that fits"
-    raise PlanError(f"these types build on {what}, and {base.where} has {number}")
+    others = ", ".join(f"{_describe(candidate)} (type {candidate.id})" for candidate in candidates)
+    problem = "several that fit" if fitting else "no such type" + (", only" if others else "")
+    raise PlanError(f"{btf.where} builds on {_describe(wanted)}, and {base.where} has {problem} {others}".rstrip())
 
 
-def _fits(wanted: Int | Float | Enum | Composite | Fwd, candidate: BtfType, exact_size: bool) -> bool:
-    """Whether a type of that name may stand for the distilled one.
+def _describe(found: BtfType) -> str:
+    text = f"{found.kind.name.removeprefix('BTF_KIND_').lower()} {found.name}"
+    return f"{text} of {found.size} bytes" if isinstance(found, (Int, Float, Enumeration, Composite)) else text
 
-    libbpf 1.7 tests whether a struct has bit fields where a declaration (Fwd) meets it; what it is a declaration of
-    is what matters here.
-    """
+
+def _size(found: BtfType) -> int:
+    return found.size if isinstance(found, (Int, Float, Enumeration, Composite)) else 0
+
+
+def _kinds_fit(wanted: _Distilled, base: Btf, candidate: BtfType) -> bool:
+    """Whether a type of that kind may stand for the distilled one."""
     match wanted:
         case Int():
             return isinstance(candidate, Int) and _encoding(candidate) == _encoding(wanted)
         case Float():
-            return isinstance(candidate, Float) and candidate.size == wanted.size
+            return isinstance(candidate, Float)
         case Enum():  # distilled without its values, it stands for an Enum64 too
-            return isinstance(candidate, Enumeration) and candidate.size == wanted.size
+            return isinstance(candidate, Enumeration)
         case Fwd() if isinstance(candidate, Fwd):
             return candidate.is_union == wanted.is_union
-        case Fwd():
-            return isinstance(candidate, Union if wanted.is_union else Struct) and not exact_size
-        case Composite() if isinstance(candidate, Fwd):
-            return not exact_size
-        case Composite():
-            return isinstance(candidate, Composite) and (not exact_size or candidate.size == wanted.size)
+        case Fwd():  # libbpf takes a struct's flag for bit fields to be that of a declaration, which says "union"
+            kind_flag = isinstance(candidate, Composite) and bool(_word(base, candidate.id, 1) >> 31)
+            return isinstance(candidate, Union if kind_flag else Struct)
+        case Composite():  # libbpf does not look at the kind
+            return isinstance(candidate, (Int, Float, Enumeration, Composite, Fwd))
 
 
-def _encoding(found: Int) -> tuple[int, bool, bool, bool]:
-    return found.size, found.is_signed, found.is_char, found.is_bool
-
-
-def _moved(found: BtfType, new_ids: list[int]) -> BtfType:
-    """The type with its own id and all that it refers to exchanged."""
-    new_id = new_ids[found.id]
-    match found:
-        case Composite():
-            members = tuple(replace(member, type_id=new_ids[member.type_id]) for member in found.members)
-            return replace(found, id=new_id, members=members)
-        case FuncProto():
-            params = tuple(replace(param, type_id=new_ids[param.type_id]) for param in found.params)
-            return replace(found, id=new_id, type_id=new_ids[found.type_id], params=params)
-        case Array():
-            return replace(found, id=new_id, type_id=new_ids[found.type_id], index_type_id=new_ids[found.index_type_id])
-        case Datasec():
-            variables = tuple(replace(variable, type_id=new_ids[variable.type_id]) for variable in found.variables)
-            return replace(found, id=new_id, variables=variables)
-        case Reference():
-            return replace(found, id=new_id, type_id=new_ids[found.type_id])
-    return replace(found, id=new_id)
+def _encoding(found: Int) -> tuple[bool, bool, bool]:
+    return found.is_signed, found.is_char, found.is_bool

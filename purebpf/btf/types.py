@@ -8,13 +8,16 @@ is the reader's business.
 
 References stay type ids: a type graph has loops (``struct list_head`` points to itself), and following an id
 through ``Btf.type(id)`` decodes only what is asked for.
+
+The classes are written out by hand, since a dataclass compiles its methods when it is defined: for all these kinds
+together that would be a fourth of the time in which a program that imports purebpf starts.  Nothing but the type
+checker keeps fields from being assigned to; do not, for a ``Btf`` hands out the same object every time.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, NamedTuple
 
 
 class BtfKind(enum.IntEnum):
@@ -42,24 +45,38 @@ class BtfKind(enum.IntEnum):
     BTF_KIND_ENUM64 = 19  # 6.0
 
 
-@dataclass(frozen=True, slots=True)
 class BtfType:
     """What every type has: its id in its ``Btf``, and its name, empty for an anonymous type."""
 
     kind: ClassVar[BtfKind]
+    __slots__: ClassVar[tuple[str, ...]] = ("id", "name")
 
-    id: int
-    name: str
+    def __init__(self, id: int, name: str) -> None:
+        self.id: Final = id
+        self.name: Final = name
+
+    def _fields(self) -> dict[str, object]:
+        """The fields by name."""
+        classes = (cls for cls in reversed(type(self).__mro__) if issubclass(cls, BtfType))
+        return {name: getattr(self, name) for cls in classes for name in cls.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, BtfType) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._fields().values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._fields().items())})"
 
 
-@dataclass(frozen=True, slots=True)
 class Void(BtfType):
     """Type id 0, which has no record."""
 
     kind = BtfKind.BTF_KIND_UNKN
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Int(BtfType):
     """An integer of ``size`` bytes, of which ``bits`` bits from bit ``bit_offset`` on count.
 
@@ -68,48 +85,55 @@ class Int(BtfType):
     """
 
     kind = BtfKind.BTF_KIND_INT
+    __slots__ = ("bit_offset", "bits", "is_bool", "is_char", "is_signed", "size")
 
-    size: int
-    is_signed: bool
-    is_char: bool
-    is_bool: bool
-    bit_offset: int
-    bits: int
+    def __init__(
+        self, id: int, name: str, size: int, is_signed: bool, is_char: bool, is_bool: bool, bit_offset: int, bits: int
+    ) -> None:
+        super().__init__(id, name)
+        self.size: Final = size
+        self.is_signed: Final = is_signed
+        self.is_char: Final = is_char
+        self.is_bool: Final = is_bool
+        self.bit_offset: Final = bit_offset
+        self.bits: Final = bits
 
 
-@dataclass(frozen=True, slots=True)
 class Reference(BtfType):
     """A kind that stands for, or points at, another type: ``type_id``."""
 
-    type_id: int
+    __slots__ = ("type_id",)
+
+    def __init__(self, id: int, name: str, type_id: int) -> None:
+        super().__init__(id, name)
+        self.type_id: Final = type_id
 
 
-@dataclass(frozen=True, slots=True)
 class Ptr(Reference):
     kind = BtfKind.BTF_KIND_PTR
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Typedef(Reference):
     kind = BtfKind.BTF_KIND_TYPEDEF
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Volatile(Reference):
     kind = BtfKind.BTF_KIND_VOLATILE
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Const(Reference):
     kind = BtfKind.BTF_KIND_CONST
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Restrict(Reference):
     kind = BtfKind.BTF_KIND_RESTRICT
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class TypeTag(Reference):
     """``__attribute__((btf_type_tag("name")))`` on a type.
 
@@ -117,11 +141,13 @@ class TypeTag(Reference):
     """
 
     kind = BtfKind.BTF_KIND_TYPE_TAG
+    __slots__ = ("attribute",)
 
-    attribute: bool
+    def __init__(self, id: int, name: str, type_id: int, attribute: bool) -> None:
+        super().__init__(id, name, type_id)
+        self.attribute: Final = attribute
 
 
-@dataclass(frozen=True, slots=True)
 class DeclTag(Reference):
     """``__attribute__((btf_decl_tag("name")))`` on ``type_id``, or on one of its members or parameters.
 
@@ -130,24 +156,28 @@ class DeclTag(Reference):
     """
 
     kind = BtfKind.BTF_KIND_DECL_TAG
+    __slots__ = ("attribute", "component_idx")
 
-    component_idx: int
-    attribute: bool
+    def __init__(self, id: int, name: str, type_id: int, component_idx: int, attribute: bool) -> None:
+        super().__init__(id, name, type_id)
+        self.component_idx: Final = component_idx
+        self.attribute: Final = attribute
 
 
-@dataclass(frozen=True, slots=True)
 class Array(BtfType):
     """``nelems`` elements of type ``type_id``; ``nelems`` is 0 for a flexible array member."""
 
     kind = BtfKind.BTF_KIND_ARRAY
+    __slots__ = ("index_type_id", "nelems", "type_id")
 
-    type_id: int
-    index_type_id: int
-    nelems: int
+    def __init__(self, id: int, name: str, type_id: int, index_type_id: int, nelems: int) -> None:
+        super().__init__(id, name)
+        self.type_id: Final = type_id
+        self.index_type_id: Final = index_type_id
+        self.nelems: Final = nelems
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member of a struct or union; ``bitfield_size`` is in bits and 0 for a member that is no bit field."""
 
     name: str
@@ -156,91 +186,100 @@ class Member:
     bitfield_size: int
 
 
-@dataclass(frozen=True, slots=True)
 class Composite(BtfType):
     """What struct and union share: ``size`` in bytes, and the members in declaration order."""
 
-    size: int
-    members: tuple[Member, ...]
+    __slots__ = ("members", "size")
+
+    def __init__(self, id: int, name: str, size: int, members: tuple[Member, ...]) -> None:
+        super().__init__(id, name)
+        self.size: Final = size
+        self.members: Final = members
 
 
-@dataclass(frozen=True, slots=True)
 class Struct(Composite):
     kind = BtfKind.BTF_KIND_STRUCT
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Union(Composite):
     kind = BtfKind.BTF_KIND_UNION
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EnumValue:
+class EnumValue(NamedTuple):
     name: str
     value: int
 
 
-@dataclass(frozen=True, slots=True)
 class Enumeration(BtfType):
     """What both enum kinds share: ``size`` in bytes, and the values, already with the sign that they have."""
 
-    size: int
-    is_signed: bool
-    values: tuple[EnumValue, ...]
+    __slots__ = ("is_signed", "size", "values")
+
+    def __init__(self, id: int, name: str, size: int, is_signed: bool, values: tuple[EnumValue, ...]) -> None:
+        super().__init__(id, name)
+        self.size: Final = size
+        self.is_signed: Final = is_signed
+        self.values: Final = values
 
 
-@dataclass(frozen=True, slots=True)
 class Enum(Enumeration):
     """An enum whose values fit in 32 bits."""
 
     kind = BtfKind.BTF_KIND_ENUM
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Enum64(Enumeration):
     """An enum with values of up to 64 bits."""
 
     kind = BtfKind.BTF_KIND_ENUM64
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Fwd(BtfType):
     """A struct or union that is declared and not defined."""
 
     kind = BtfKind.BTF_KIND_FWD
+    __slots__ = ("is_union",)
 
-    is_union: bool
+    def __init__(self, id: int, name: str, is_union: bool) -> None:
+        super().__init__(id, name)
+        self.is_union: Final = is_union
 
 
-@dataclass(frozen=True, slots=True)
 class Func(Reference):
     """A function; ``type_id`` is its FuncProto, ``linkage`` an enum btf_func_linkage (0 static, 1 global, 2
     extern).
     """
 
     kind = BtfKind.BTF_KIND_FUNC
+    __slots__ = ("linkage",)
 
-    linkage: int
+    def __init__(self, id: int, name: str, type_id: int, linkage: int) -> None:
+        super().__init__(id, name, type_id)
+        self.linkage: Final = linkage
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(NamedTuple):
     """One parameter; an empty name with type 0 at the end of the list stands for ``...``."""
 
     name: str
     type_id: int
 
 
-@dataclass(frozen=True, slots=True)
 class FuncProto(Reference):
     """A function's signature; ``type_id`` is the type that it returns."""
 
     kind = BtfKind.BTF_KIND_FUNC_PROTO
+    __slots__ = ("params",)
 
-    params: tuple[Param, ...]
+    def __init__(self, id: int, name: str, type_id: int, params: tuple[Param, ...]) -> None:
+        super().__init__(id, name, type_id)
+        self.params: Final = params
 
 
-@dataclass(frozen=True, slots=True)
 class Var(Reference):
     """A global variable.
 
@@ -248,12 +287,14 @@ class Var(Reference):
     """
 
     kind = BtfKind.BTF_KIND_VAR
+    __slots__ = ("linkage",)
 
-    linkage: int
+    def __init__(self, id: int, name: str, type_id: int, linkage: int) -> None:
+        super().__init__(id, name, type_id)
+        self.linkage: Final = linkage
 
 
-@dataclass(frozen=True, slots=True)
-class VarSecinfo:
+class VarSecinfo(NamedTuple):
     """Where a variable lies in its section, in bytes; ``type_id`` is a Var (or an extern Func).
 
     The compiler does not know the offsets, nor the sizes of extern variables: they may be 0 in an object
@@ -265,29 +306,35 @@ class VarSecinfo:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
 class Datasec(BtfType):
     """An ELF section that holds variables; the compiler leaves ``size`` 0."""
 
     kind = BtfKind.BTF_KIND_DATASEC
+    __slots__ = ("size", "variables")
 
-    size: int
-    variables: tuple[VarSecinfo, ...]
+    def __init__(self, id: int, name: str, size: int, variables: tuple[VarSecinfo, ...]) -> None:
+        super().__init__(id, name)
+        self.size: Final = size
+        self.variables: Final = variables
 
 
-@dataclass(frozen=True, slots=True)
 class Float(BtfType):
     """A floating point number of ``size`` bytes: 2, 4, 8, 12 or 16."""
 
     kind = BtfKind.BTF_KIND_FLOAT
+    __slots__ = ("size",)
 
-    size: int
+    def __init__(self, id: int, name: str, size: int) -> None:
+        super().__init__(id, name)
+        self.size: Final = size
 
 
-@dataclass(frozen=True, slots=True)
 class Unknown(BtfType):
     """A kind newer than this package, whose record length the BTF's layout section gives (kernel 7.1)."""
 
     kind = BtfKind.BTF_KIND_UNKN
+    __slots__ = ("kind_number",)
 
-    kind_number: int
+    def __init__(self, id: int, name: str, kind_number: int) -> None:
+        super().__init__(id, name)
+        self.kind_number: Final = kind_number

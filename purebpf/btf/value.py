@@ -23,15 +23,13 @@ bytes again.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import heapq
 import operator
 import struct
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from purebpf.btf.reader import Btf, ByteOrder
 from purebpf.btf.types import (
@@ -380,8 +378,7 @@ class ArrayCodec(Codec):
             self.element._write(buffer, start + i * size, item, f"{path}[{i}]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(NamedTuple):
     """A member: the ``size`` bytes from byte ``start`` on, or ``bits`` bits of them, ``shift`` from the lowest."""
 
     name: str
@@ -511,7 +508,7 @@ class StructCodec(_CompositeCodec):
         for field in self.fields:
             array = field.codec
             if isinstance(array, ArrayCodec) and array.count == 0 and array.element.size and field.start >= end:
-                field = dataclasses.replace(field, codec=ArrayCodec(self.byteorder, array.element, None))
+                field = field._replace(codec=ArrayCodec(self.byteorder, array.element, None))
             fields.append(field)
         return self if fields == self.fields else StructCodec(self.name, self.size, self.byteorder, fields)
 
@@ -683,7 +680,7 @@ def _fields(btf: Btf, composite: Composite | Datasec, depth: int) -> list[_Field
             stem = member.name
             while member.name in fields:
                 same[stem] = same.get(stem, 1) + 1
-                member = dataclasses.replace(member, name=f"{stem}_{same[stem]}")
+                member = member._replace(name=f"{stem}_{same[stem]}")
         fields[member.name] = _field(btf, composite, member, bit_offset, depth)
     values = sum(field.codec.values for field in fields.values())
     if values > _MAX_FIELDS and values > _MAX_OVERLAP * composite.size:

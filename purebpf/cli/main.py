@@ -1,20 +1,22 @@
-"""The command ``purebpf``: ``list`` the tools, ``run`` a tool or an object, ``explain`` what loading would do."""
+"""The command ``purebpf``: ``list`` the tools, ``run`` a tool or an object, ``explain`` a load, and more."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import purebpf
-from purebpf.cli import btf
+from purebpf.cli import btf, features
 from purebpf.cli.run import open_target, run
 from purebpf.tools import output
-from purebpf.tools.tool import NAMES, tool
+from purebpf.tools.tool import NAMES, tool, whole_number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, 1 for an error with one message, 2 for wrong usage."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(_tool_to_run(words)).parse_args(words)
     output.prepare()
     try:
         status: int = options.command(options)
@@ -32,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _tool_to_run(words: Sequence[str]) -> str | None:
+    """The name of the tool in ``purebpf run NAME``: each tool has options of its own."""
+    return next((word for word in words if word in NAMES), None) if words and words[0] == "run" else None
+
+
+def _parser(name: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="purebpf", description="Load and run eBPF objects, in pure Python.")
     parser.add_argument("--version", action="version", version=f"purebpf {purebpf.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -44,15 +51,18 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="run a tool, or any BPF object",
         description="Load a BPF object, attach its programs, and print the events that they send, until Ctrl-C.",
+        epilog=None if name else "purebpf run NAME --help shows the options of a tool.",
     )
     running.set_defaults(command=run)
     _add_target(running)
     running.add_argument("--json", action="store_true", help="print one JSON object a line")
     running.add_argument("--duration", type=_seconds, metavar="SECONDS", help="stop after this time")
-    running.add_argument("--count", type=_number, metavar="N", help="stop after N events")
+    running.add_argument("--count", type=whole_number, metavar="N", help="stop after N events")
     running.add_argument(
         "--pages", type=_pages, metavar="N", help="memory pages of each CPU's perf ring, a power of two"
     )
+    if name:
+        tool(name).add_options(running.add_argument_group(f"options of {name}"))
 
     explaining = commands.add_parser(
         "explain",
@@ -63,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_target(explaining)
 
     btf.add_parser(commands)
+    features.add_parser(commands)
     return parser
 
 
@@ -103,18 +114,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _number(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return number
-
-
 def _pages(text: str) -> int:
-    number = _number(text)
+    number = whole_number(text)
     if number & (number - 1):
         raise argparse.ArgumentTypeError(f"{text!r} is no power of two")
     return number

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
-import json
 import os
 import warnings
 from pathlib import Path
@@ -16,7 +15,7 @@ from purebpf.btf.value import EnumConstant
 from purebpf.tools import output
 from purebpf.tools.generic import Front as GenericFront
 from purebpf.tools.session import Session
-from purebpf.tools.tool import NAMES, Tool, count, prebuilt, tool
+from purebpf.tools.tool import NAMES, Row, Tool, count, prebuilt, tool
 
 
 class SettingError(purebpf.PureBpfError):
@@ -24,15 +23,18 @@ class SettingError(purebpf.PureBpfError):
 
 
 def open_target(
-    target: str, settings: list[tuple[str, str]], pages: int | None = None
+    target: str, settings: list[tuple[str, str]], options: argparse.Namespace | None = None
 ) -> tuple[purebpf.ObjectSpec, Tool]:
-    """Parse what the user named, set its variables, and find the front for it."""
+    """Parse what the user named, set its variables, and find the front for it.
+
+    ``options`` are those of a run, which the front takes its own from.
+    """
     front: Tool
     if target in NAMES:
-        front, path = tool(target, pages), prebuilt(target)
+        front, path = tool(target)(), prebuilt(target)
         hint = "The tool's object was not compiled; make prebuilt does that, in a checkout of the sources"
     else:
-        front, path = GenericFront(pages), Path(target)
+        front, path = GenericFront(), Path(target)
         near = difflib.get_close_matches(target, NAMES, 1)
         hint = f"Nor is that a tool; did you mean {near[0]}?" if near else f"The tools are {', '.join(NAMES)}"
     try:
@@ -43,6 +45,8 @@ def open_target(
         if os.sep in target or target.endswith(".o"):
             hint = ""
         raise purebpf.KernelError(errno.ENOENT, error.action, hint) from None
+    if options is not None:
+        front.configure(options)
     front.prepare(spec)
     for name, text in settings:
         _set_variable(spec, name, text)
@@ -53,16 +57,19 @@ def run(options: argparse.Namespace) -> int:
     """Load, attach, and print rows until the run is over; what the rows do not tell is said on standard error."""
     warnings.showwarning = lambda message, *_: output.say(f"purebpf: {message}")
     with Session() as session:
-        spec, front = open_target(options.target, options.set, options.pages)
+        spec, front = open_target(options.target, options.set, options)
         name = front.name or spec.name
         with spec.load() as bpf, front.open(bpf) as source:
-            _attach(bpf, front)
+            if front.name:
+                front.attach(bpf)
+            else:
+                _attach_what_works(bpf)
             session.start(options.duration)
             output.say(f"{name}: {count(len(bpf.links), 'program')} attached; Ctrl-C ends")
             if front.header and not options.json:
                 output.write(front.header)
             for number, row in enumerate(front.rows(bpf, source, session), 1):
-                output.write(json.dumps(row) if options.json else front.line(row))
+                output.write(_json(row) if options.json else front.line(row))
                 if number == options.count:
                     break
         output.flush()
@@ -71,24 +78,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _attach(bpf: purebpf.BpfObject, front: Tool) -> None:
-    """Attach all that can be attached.
+def _json(row: Row) -> str:
+    import json  # not at the top, for runs without it to start sooner
 
-    A tool has to run whole, except for the programs that its front calls optional.  Of a foreign object whatever works
-    is run, and the rest is reported.
-    """
-    ours = front.name != ""
+    return json.dumps(row)
+
+
+def _attach_what_works(bpf: purebpf.BpfObject) -> None:
+    """Of a foreign object run whatever can be attached, and report the rest."""
     refusals = []
     for program in bpf.programs.values():
-        if ours and not program.attaches_itself:
-            continue  # another program calls it
         try:
             bpf.links.append(program.attach())
         except (purebpf.AttachError, purebpf.KernelError) as error:
-            if isinstance(error, purebpf.AttachError) and program.name in front.optional:
-                continue
-            if ours:
-                raise
             refusals.append(error)
     if not bpf.links:
         raise refusals[0] if len(refusals) == 1 else purebpf.AttachError(_nothing_attached(bpf, refusals))

@@ -1,6 +1,7 @@
 """The kernel's configuration: the ``CONFIG_...`` lines that it was built from.
 
-Distributions install it as /boot/config-RELEASE; a kernel with CONFIG_IKCONFIG_PROC shows its own in /proc/config.gz.
+Distributions install it as /boot/config-RELEASE, or (Debian since 14, Fedora) beside the kernel's modules; a kernel
+with CONFIG_IKCONFIG_PROC shows its own in /proc/config.gz.
 Both are text, perhaps compressed, with lines ``CONFIG_HZ=250``, ``CONFIG_BPF=y`` and ``CONFIG_CC_VERSION_TEXT="gcc"``,
 and with comments for what is not set.
 """
@@ -37,7 +38,18 @@ def read_config(source: PathOrText) -> Config:
 
 def running_config() -> Config:
     """The configuration of the running kernel.  Raises PureBpfError if it is nowhere to be found."""
-    return first_of((f"/boot/config-{os.uname().release}", "/proc/config.gz"))
+    release = os.uname().release
+    return first_of((f"/boot/config-{release}", "/proc/config.gz", f"/lib/modules/{release}/config"))
+
+
+def built_without(*options: str) -> str:
+    """A sentence for messages: which of these options the running kernel lacks that something needs; "" if none."""
+    try:
+        values = running_config().values
+    except PureBpfError:
+        return f"That takes a kernel with {' and '.join(options)}"
+    lacking = [option for option in options if values.get(option) not in ("y", "m")]
+    return f"The kernel was built without {' and '.join(lacking)}" if lacking else ""
 
 
 def first_of(paths: Sequence[str]) -> Config:

@@ -7,10 +7,12 @@ the most fundamental on:
 1. A user namespace: no capability held in one reaches bpf(2), whatever ``CapEff`` says.
 2. A missing capability.  CAP_BPF and CAP_PERFMON are from Linux 5.8; before, and ever since, CAP_SYS_ADMIN
    does as well.
-3. A seccomp filter, as containers have.  It is told from the kernel by making the same call with nonsense
+3. Debian's and Ubuntu's kernels, where kernel.perf_event_paranoid may be 3 or 4: then only CAP_SYS_ADMIN may open
+   perf events.
+4. A seccomp filter, as containers have.  It is told from the kernel by making the same call with nonsense
    for arguments: the kernel answers EINVAL or E2BIG, a filter what it always does.
-4. The limit of locked memory, which maps and programs count against before Linux 5.11.
-5. Kernel lockdown.
+5. The limit of locked memory, which maps and programs count against before Linux 5.11.
+6. Kernel lockdown.
 
 A hint is one or two sentences, or ``""`` when the errno says all there is to say.
 """
@@ -23,10 +25,10 @@ import os
 import re
 import resource
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type
+from purebpf.abi.bpf import bpf_attach_type, bpf_cmd, bpf_map_type, bpf_prog_type
 from purebpf.kernel.syscall import syscall
 
 # include/uapi/linux/capability.h
@@ -42,6 +44,7 @@ CAPABILITIES = {
 _PARTS_OF_SYS_ADMIN = {"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"}  # as far as bpf(2) goes
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO: its inode number, on every system
 _SECCOMP_MODE_FILTER = 2
+_MAINLINES_PARANOIA = 2  # the highest kernel.perf_event_paranoid that the kernel of kernel.org makes a difference of
 _LOCKED_DOWN = (
     "The kernel is locked down (confidentiality), which forbids tracing and reading kernel memory;"
     " the boot option lockdown= and Secure Boot decide that"
@@ -49,8 +52,7 @@ _LOCKED_DOWN = (
 _UNLIMITED = resource.RLIM_INFINITY
 
 
-@dataclass(frozen=True)
-class Situation:
+class Situation(NamedTuple):
     """What decides about the permissions of a process: all that the hints are made from.
 
     ``status`` is the text of /proc/PID/status, ``release`` the kernel's, ``lockdown`` the text of
@@ -139,8 +141,8 @@ def _user_namespace() -> int:
 def hint(code: int, call: str, needed: Iterable[str], now: Situation | None = None, *, command: int = 0) -> str:
     """Why a system call failed with errno ``code``, in one or two sentences; "" if there is nothing to add.
 
-    ``call`` is "bpf", "perf_event_open" or "fsopen", ``needed`` the capabilities it takes,
-    ``command`` the bpf(2) command, which a seccomp filter may look at.
+    ``call`` is "bpf", "perf_event_open", "fsopen", or what else fails for want of permission ("rtnetlink"); ``needed``
+    the capabilities it takes, ``command`` the bpf(2) command, which a seccomp filter may look at.
     """
     if code not in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EMFILE, errno.ENFILE):
         return ""
@@ -182,6 +184,12 @@ def _not_permitted(call: str, needed: set[str], now: Situation, command: int) ->
         if now.uid != 0 and now.could_have(missing):
             return f"{text}. Run it as root, for example with sudo"
         return f"{text}. {_container(now, missing)}"
+    paranoid = now.perf_event_paranoid or 0
+    if call == "perf_event_open" and paranoid > _MAINLINES_PARANOIA and now.missing({"CAP_SYS_ADMIN"}):
+        return (
+            f"kernel.perf_event_paranoid is {paranoid}, which on Debian and Ubuntu means that perf events take"
+            " CAP_SYS_ADMIN. Run it with that capability, or set kernel.perf_event_paranoid to 2 with sysctl"
+        )
     if now.has_seccomp_filter and _filtered(call, command):
         return f"A seccomp filter blocks {call}. {_container(now)}"
     if call == "bpf" and command in _CREATING and now.version < (5, 11) and now.memlock != _UNLIMITED:
@@ -217,6 +225,8 @@ def _filtered(call: str, command: int) -> bool:
         "perf_event_open": (None, 0, -1, -1, 0x7FFFFFFF),  # unknown flags: EINVAL
         "fsopen": (None, 0x7FFFFFFF),  # unknown flags: EINVAL
     }
+    if call not in nonsense:
+        return False
     try:
         syscall(call, *nonsense[call])
     except OSError as error:
@@ -257,6 +267,14 @@ _NETWORKING = {
     bpf_prog_type.BPF_PROG_TYPE_EXT,
     bpf_prog_type.BPF_PROG_TYPE_NETFILTER,
 }
+_NETWORK_HOOKS = {
+    hook
+    for hook in bpf_attach_type
+    if hook.name.startswith(
+        ("BPF_CGROUP_", "BPF_XDP", "BPF_TCX", "BPF_NETKIT", "BPF_SK_", "BPF_FLOW_", "BPF_LIRC", "BPF_NETFILTER")
+    )
+}
+_ATTACHING = {bpf_cmd.BPF_LINK_CREATE, bpf_cmd.BPF_PROG_ATTACH, bpf_cmd.BPF_PROG_DETACH}
 _NETWORK_MAPS = {
     bpf_map_type.BPF_MAP_TYPE_SOCKMAP,
     bpf_map_type.BPF_MAP_TYPE_SOCKHASH,
@@ -298,6 +316,8 @@ def needed_for(cmd: bpf_cmd, attr: ctypes.Structure) -> set[str]:
         if attr.prog_type in _NETWORKING:
             needed.add("CAP_NET_ADMIN")
     if cmd == bpf_cmd.BPF_MAP_CREATE and attr.map_type in _NETWORK_MAPS:
+        needed.add("CAP_NET_ADMIN")
+    if cmd in _ATTACHING and attr.attach_type in _NETWORK_HOOKS:
         needed.add("CAP_NET_ADMIN")
     return needed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -16,9 +17,10 @@ from purebpf.kernel.bpf import obj_get_info_by_fd
 from purebpf.kernel.config import PathOrText, read_config, running_config
 from purebpf.kernel.features import running as features_of_running_kernel
 from purebpf.kernel.kallsyms import Kallsyms, PathOrSymbols, read_kallsyms
-from purebpf.kernel.modules import open_btf, read_btf, running_modules
+from purebpf.kernel.modules import open_btf, read_content, running_modules
 from purebpf.load.facts import Config, Facts, ModuleBtf, version_code
 from purebpf.load.features import Feature
+from purebpf.obj.btf_file import read_btf
 
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 PathOrBtf = str | os.PathLike[str] | bytes | Btf
@@ -31,16 +33,17 @@ class KernelFacts(Facts):
     def running(cls, *, core_btf: PathOrBtf | None = None, config: PathOrText | None = None) -> KernelFacts:
         """The kernel that this process runs on.
 
-        ``core_btf`` replaces the kernel's own types for CO-RE relocation: a file of raw BTF, its bytes, or a Btf; for
-        kernels built without CONFIG_DEBUG_INFO_BTF.  ``config``: lines of kernel configuration that go before those of
-        /boot/config-RELEASE or /proc/config.gz, as a path or as the text in bytes.
+        ``core_btf`` replaces the kernel's own types for CO-RE relocation, for kernels built without
+        CONFIG_DEBUG_INFO_BTF: a file of raw BTF or an ELF file with a section .BTF, as a path or bytes, or a Btf.
+        ``config``: lines of kernel configuration that go before those of /boot/config-RELEASE or /proc/config.gz, as a
+        path or as the text in bytes.
         """
         release = os.uname().release
         return cls(
             release=release,
             version=_running_version(release, os.uname().version, _ubuntu_signature()),
-            read_btf=lambda: _read_btf(KERNEL_BTF),
-            read_core_btf=None if core_btf is None else lambda: _read_btf(core_btf),
+            read_btf=_running_types,
+            read_core_btf=None if core_btf is None else lambda: _types(core_btf, "core_btf", sys.byteorder),
             read_modules=running_modules,
             read_configs=[running_config] if config is None else [lambda: read_config(config), running_config],
             read_symbols=read_kallsyms,
@@ -67,9 +70,10 @@ class KernelFacts(Facts):
     ) -> KernelFacts:
         """A kernel that runs elsewhere, to plan for it.
 
-        ``release``: what ``uname -r`` prints there.  ``btf``: a copy of its /sys/kernel/btf/vmlinux, as a path, bytes
-        or a Btf; only objects need it that refer to the kernel's types or functions.  ``modules``: likewise of its
-        modules, by name.  ``config``: a copy of its /boot/config-RELEASE or /proc/config.gz, as a path or bytes.
+        ``release``: what ``uname -r`` prints there.  ``btf``: a copy of its /sys/kernel/btf/vmlinux, or an ELF file
+        with a section .BTF, as a path, bytes or a Btf; only objects need it that refer to the kernel's types or
+        functions.  ``modules``: likewise of its modules, by name: copies of /sys/kernel/btf/MODULE, or .ko files.
+        ``config``: a copy of its /boot/config-RELEASE or /proc/config.gz, as a path or bytes.
         ``symbols``: a copy of its /proc/kallsyms, or addresses by name.  ``features``: what is known about the kernel's
         features; of any other it is taken to have what mainline of that release has (`Feature.since`).
         """
@@ -84,7 +88,7 @@ class KernelFacts(Facts):
                 raise PureBpfError(
                     "no BTF was given; pass offline(btf=...) a copy of that kernel's /sys/kernel/btf/vmlinux"
                 )
-            return _read_btf(btf)
+            return _types(btf, "the kernel's BTF", byteorder)
 
         def read_configuration() -> Config:
             if config is None:
@@ -101,7 +105,10 @@ class KernelFacts(Facts):
             return read_kallsyms(symbols)
 
         def read_modules(kernel: Btf) -> list[ModuleBtf]:
-            return [ModuleBtf(name, 0, _read_btf(source, kernel)) for name, source in (modules or {}).items()]
+            return [
+                ModuleBtf(name, 0, _types(source, f"BTF of module {name!r}", byteorder, kernel))
+                for name, source in (modules or {}).items()
+            ]
 
         return cls(
             release=release,
@@ -117,20 +124,30 @@ class KernelFacts(Facts):
         )
 
 
-def _read_btf(source: PathOrBtf, base: Btf | None = None) -> Btf:
-    if isinstance(source, Btf):
-        return source
-    if isinstance(source, bytes):
-        return Btf.from_bytes(source, base=base, where="kernel BTF")
-    path = Path(source)
+def _running_types() -> Btf:
     try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        why = "the kernel was built without CONFIG_DEBUG_INFO_BTF" if path == KERNEL_BTF else ""
-        raise KernelError(error.errno or 0, f"reading kernel types from {path}", why) from error
-    except OSError as error:
-        raise KernelError(error.errno or 0, f"reading kernel types from {path}") from error
-    return Btf.from_bytes(data, base=base, where=str(path))
+        return read_btf(KERNEL_BTF)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        why = (
+            "the kernel was built without CONFIG_DEBUG_INFO_BTF; for CO-RE alone, a file with its types will do: "
+            "running(core_btf=...)"
+        )
+        raise KernelError(errno.ENOENT, f"reading types from {KERNEL_BTF}", why) from None
+
+
+def _types(source: PathOrBtf, what: str, byteorder: str, kernel: Btf | None = None) -> Btf:
+    """The types in a file, of a kernel or of one of its modules; ``what`` names those that come without a file."""
+    if isinstance(source, Btf):
+        btf = source
+    elif isinstance(source, bytes):
+        btf = read_btf(source, base=kernel, where=what)
+    else:
+        btf = read_btf(source, base=kernel)
+    if btf.byteorder != byteorder:
+        raise btf.error(f"{btf.byteorder}-endian types, and the kernel is {byteorder}-endian")
+    return btf
 
 
 def _program_btf(fd: int) -> Btf:
@@ -139,7 +156,7 @@ def _program_btf(fd: int) -> Btf:
     if not id:
         raise PureBpfError("it was loaded without BTF")
     with open_btf(id) as btf:
-        return Btf.from_bytes(read_btf(btf), where=f"BTF {id}")
+        return Btf.from_bytes(read_content(btf), where=f"BTF {id}")
 
 
 def _ubuntu_signature() -> str:

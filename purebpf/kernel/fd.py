@@ -48,6 +48,12 @@ class Fd:
     def closed(self) -> bool:
         return self._number < 0
 
+    def release(self) -> int:
+        """The descriptor's number, which is the caller's to close from now on."""
+        number = self.fileno()
+        self._number = -1
+        return number
+
     def close(self) -> None:
         """Close the descriptor.  Closing twice does nothing."""
         number, self._number = self._number, -1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from purebpf.errors import KernelError, PlanError
@@ -19,7 +19,7 @@ PathOrSymbols = str | os.PathLike[str] | bytes | Mapping[str, int]
 
 _LINE = re.compile(rb"([0-9a-f]{1,16}) (\S) (\S+)(?:\s.*)?")
 _CLONE = b".llvm."
-"""LLVM appends this and a number to the names of static variables, if it links the kernel as a whole."""
+"""LLVM appends this and a number to the names of what is static, if it links the kernel as a whole."""
 
 
 class Kallsyms:
@@ -53,6 +53,23 @@ class Kallsyms:
         """The names that look most like this one."""
         names = re.findall(rb"^\S+ \S (\S+)", self._data, re.MULTILINE)
         return nearest(name, (symbol.decode("utf-8", "backslashreplace") for symbol in names))
+
+    def near_function(self, name: str) -> list[str]:
+        """The names of functions that look most like this one."""
+        return nearest(name, (symbol for _, symbol in self.functions()))
+
+    def addresses_of_functions(self, names: Set[str]) -> list[int]:
+        """The addresses of all functions of these names, in the order of the list."""
+        return [
+            address
+            for address, symbol in self.functions()
+            if symbol in names or symbol.partition(_CLONE.decode())[0] in names
+        ]
+
+    def functions(self) -> Iterator[tuple[int, str]]:
+        """The address and the name of each function, modules' ones too.  Hidden addresses are 0."""
+        for address, symbol in re.findall(rb"^(\S+) [tTwW] (\S+)", self._data, re.MULTILINE):
+            yield int(address, 16), symbol.decode("utf-8", "backslashreplace")
 
 
 def read_kallsyms(source: PathOrSymbols = KALLSYMS) -> Kallsyms:

@@ -2,8 +2,8 @@
 
 Each module with BTF has a BTF object in the kernel, which continues the kernel's own (split BTF).  It is found by
 walking the ids of all BTF objects, those of programs too.  The kernel lends a file descriptor for an id; through it
-comes the BTF as the kernel uses it, while /sys/kernel/btf/MODULE shows it as the module's file has it, which may be
-relative to a base of its own.
+comes the BTF, as the kernel relocated it if the module brought a base of its own.  /sys/kernel/btf/MODULE shows the
+same, but not its id, by which programs refer to it.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def open_btf(id: int) -> Fd:
     return Fd(bpf(bpf_cmd.BPF_BTF_GET_FD_BY_ID, attr, action=f"opening BTF {id}"), f"BTF {id}")
 
 
-def read_btf(fd: Fd) -> bytes:
+def read_content(fd: Fd) -> bytes:
     """The bytes of a BTF object.  Raises KernelError."""
-    return _content(fd, _describe(fd)[2])
+    return _content(fd, _info(fd, bpf_btf_info()).btf_size)
 
 
 def _ids() -> list[int]:
@@ -70,7 +70,7 @@ def _ids() -> list[int]:
 
 
 def _describe(fd: Fd) -> tuple[str, bool, int]:
-    """Name, whether it is the kernel's or a module's, and the size in bytes."""
+    """Name, whether it is the kernel's or a module's, and the size in bytes.  Linux 5.11."""
     name = ctypes.create_string_buffer(_NAME_SIZE)
     info = _info(fd, bpf_btf_info(name=ctypes.addressof(name), name_len=_NAME_SIZE))
     return name.value.decode("utf-8", "backslashreplace"), bool(info.kernel_btf), info.btf_size
@@ -84,5 +84,5 @@ def _content(fd: Fd, size: int) -> bytes:
 
 def _info(fd: Fd, info: bpf_btf_info) -> bpf_btf_info:
     attr = bpf_attr_info(bpf_fd=fd.fileno(), info_len=ctypes.sizeof(info), info=ctypes.addressof(info))
-    bpf(bpf_cmd.BPF_OBJ_GET_INFO_BY_FD, attr, action="reading the types of kernel modules")
+    bpf(bpf_cmd.BPF_OBJ_GET_INFO_BY_FD, attr, action="reading a BTF object")
     return info

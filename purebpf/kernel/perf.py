@@ -2,18 +2,43 @@
 
 A perf event is what a BPF program of a tracing type hangs on, and what a perf ring belongs to.  The
 interface is defined in include/uapi/linux/perf_event.h.
+
+Some kinds of events have no fixed number.  The kernel lists them in /sys/bus/event_source/devices, each with its number
+and with the places of its parameters in the attributes of an event (Documentation/ABI/testing/
+sysfs-bus-event_source-devices-format).
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import re
+from pathlib import Path
 
 from purebpf.abi.perf import PERF_FLAG_FD_CLOEXEC, perf_event_attr
 from purebpf.errors import KernelError
 from purebpf.kernel import diagnose
 from purebpf.kernel.fd import Fd, number_of
 from purebpf.kernel.syscall import syscall
+
+_SOURCES = Path("/sys/bus/event_source/devices")
+
+
+def event_type(source: str) -> int | None:
+    """The number of a source of events, such as "kprobe", for ``perf_event_attr.type``; None if there is none."""
+    try:
+        return int((_SOURCES / source / "type").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def config_bit(source: str, parameter: str) -> int | None:
+    """The lowest bit of a parameter of such a source in ``perf_event_attr.config``; None if there is none."""
+    try:
+        place = re.match(r"config:(\d+)", (_SOURCES / source / "format" / parameter).read_text())
+    except FileNotFoundError:
+        return None
+    return int(place[1]) if place else None
 
 
 def perf_event_open(

@@ -1,4 +1,4 @@
-"""Pins: names in a BPF file system (bpffs) that keep a map alive when no process has it open any more.
+"""Pins: names in a BPF file system (bpffs) that keep a map or a link alive when no process has it open any more.
 
 bpf(2) makes and opens them (BPF_OBJ_PIN, BPF_OBJ_GET); to remove one is unlink(2).  A distribution mounts the file
 system at /sys/fs/bpf.
@@ -10,7 +10,11 @@ import errno
 import os
 from pathlib import Path
 
-from purebpf.errors import KernelError
+from purebpf.abi.attr import bpf_attr_obj
+from purebpf.abi.bpf import bpf_cmd
+from purebpf.errors import AttachError, KernelError
+from purebpf.kernel.bpf import address, bpf
+from purebpf.kernel.fd import Fd
 
 
 def prepare(path: str) -> None:
@@ -34,6 +38,36 @@ def prepare(path: str) -> None:
         raise KernelError(
             errno.EINVAL, action, f"{str(parent)!r} is in no BPF file system. Mount one:  mount -t bpf bpf {parent}"
         )
+
+
+def make(fd: Fd, path: str, action: str) -> None:
+    """Pin what the descriptor is of.  Raises KernelError: EEXIST if the name is taken."""
+    name = os.fsencode(path)
+    attr = bpf_attr_obj(pathname=address(name), bpf_fd=fd.fileno())
+    try:
+        bpf(bpf_cmd.BPF_OBJ_PIN, attr, action=action)
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        raise KernelError(errno.EEXIST, action, "The name is taken; remove that pin, or choose another name") from None
+
+
+def open_pinned(path: str, kind: str) -> Fd:
+    """Open what is pinned at ``path``, which must be a ``kind``: "map", "prog" or "link".
+
+    Raises KernelError if nothing there can be opened, AttachError if it is something else.
+    """
+    name = os.fsencode(path)
+    action = f"opening the {kind} pinned at {path!r}"
+    fd = Fd(bpf(bpf_cmd.BPF_OBJ_GET, bpf_attr_obj(pathname=address(name)), action=action), f"{kind} pinned at {path}")
+    try:
+        found = str(Path(f"/proc/self/fd/{fd.fileno()}").readlink())
+    except OSError:  # no /proc: what it is shows when it is used
+        return fd
+    if kind not in found:
+        fd.close()
+        raise AttachError(f"{path!r} is no pinned {kind}, but {found.removeprefix('anon_inode:')}")
+    return fd
 
 
 def remove(path: str) -> None:

@@ -1,4 +1,4 @@
-"""tracefs: the numbers of tracepoints, and trace_pipe.
+"""tracefs: the numbers of tracepoints, events of one's own, and trace_pipe.
 
 perf_event_open(2) wants a tracepoint's number, and only tracefs tells it (events/CATEGORY/NAME/id, see
 Documentation/trace/events.rst).  Small systems and containers often have no tracefs mounted.  purebpf does
@@ -42,19 +42,21 @@ _HOW_TO_MOUNT = (
 
 
 class Tracefs:
-    """The tracefs of this kernel, open for reading.  Paths are relative to its root: ``"events/sched"``."""
+    """The tracefs of this kernel.  Paths are relative to its root: ``"events/sched"``."""
 
     def __init__(self, root: Fd) -> None:
         self._root = root
 
     @classmethod
-    def open(cls) -> Tracefs:
-        """Find a tracefs, or mount one privately.
+    def open(cls, *, writable: bool = False) -> Tracefs:
+        """Find a tracefs, or mount one privately; if it is to be written to, one that is not mounted read-only.
 
         Raises :class:`KernelError` when neither is possible, and says what to do.
         """
         mounts = list(_mounts(_mountinfo()))
         for path in (point for point, kind in mounts if kind == "tracefs"):
+            if writable and os.statvfs(path).f_flag & os.ST_RDONLY:
+                continue
             if found := cls._at(path):
                 return found
         try:
@@ -87,6 +89,11 @@ class Tracefs:
         """The whole text of a file.  Raises OSError."""
         with self.open_file(path) as fd, open(fd.fileno(), closefd=False) as file:
             return file.read()
+
+    def append(self, path: str, line: str) -> None:
+        """Write a line to a file such as ``kprobe_events``, which takes it as a command.  Raises OSError."""
+        with self.open_file(path, os.O_WRONLY | os.O_APPEND) as fd:
+            os.write(fd.fileno(), line.encode("utf-8", "surrogateescape"))
 
     def listdir(self, path: str = ".") -> list[str]:
         """The names in a directory, sorted.  Raises OSError."""

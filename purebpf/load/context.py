@@ -10,7 +10,7 @@ points to the struct of the right name.  The copies and their order are libbpf's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from purebpf.abi.bpf import bpf_prog_type
 from purebpf.btf.edit import BtfEditor
@@ -48,8 +48,7 @@ _REGISTERS = ("pt_regs", "user_pt_regs", "user_regs_struct")
 """What a perf event's program may take for its context instead; which one it is differs by machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Functions:
+class Functions(NamedTuple):
     """Of a program with its subprograms, the BTF ids of the functions, in order."""
 
     name: str

@@ -27,10 +27,9 @@ to the byte; numbers are cut to 32 and 64 bits where C cuts them.
 
 from __future__ import annotations
 
-import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from purebpf.abi.bpf import bpf_core_relo_kind
@@ -63,8 +62,10 @@ from purebpf.btf.types import (
     BtfType,
     Composite,
     Enum,
+    Enum64,
     Enumeration,
     Float,
+    Func,
     FuncProto,
     Fwd,
     Int,
@@ -76,12 +77,18 @@ from purebpf.btf.types import (
     Void,
 )
 from purebpf.errors import ObjectFormatError, PlanError
+from purebpf.load.nearest import nearest, suggestion
 
 POISON_FUNCTION = 195896080  # 0xbad2310, "bad relo"; the verifier says "invalid func unknown#195896080"
+
+DECLARED_ONLY = "(declared only)"
+"""What ``type_text`` says of a struct or union without a body."""
 
 _INSN_SIZE = 8
 _MAX_PATH = 64  # indices in one access path, the local one or the target's
 _MAX_NESTING = 32  # pointers, arrays and functions followed when types are compared
+_MAX_TEXT_DEPTH = 16  # of types that are shown in messages
+_MAX_SHOWN = 12  # members that are shown there
 _S16_MAX = 0x7FFF
 _U32 = 0xFFFF_FFFF
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -123,11 +130,25 @@ class Candidate(NamedTuple):
     type_id: int
 
 
-class Poisoned(NamedTuple):
-    """An instruction that was made invalid, counted from the start of the program, and why."""
+_Why = Callable[[], str]
+"""A reason in words.  They take searches in the target's types, so they are made only for who reads them."""
 
-    insn_index: int
-    message: str
+
+class Poisoned:
+    """An instruction that was made invalid, counted from the start of the program.
+
+    ``str()`` says why: what CO-RE was to find there, and what the target has instead.
+    """
+
+    def __init__(self, insn_index: int, why: _Why) -> None:
+        self.insn_index = insn_index
+        self._why = why
+
+    def __str__(self) -> str:
+        try:
+            return self._why()
+        except ObjectFormatError as error:
+            return str(error)
 
 
 class CoreTarget:
@@ -191,22 +212,29 @@ def relocate(
     slots = decode(insns, byteorder, where=f"program {program!r}")
     narrowed = {} if candidates is None else candidates
     poisoned = []
+    own = [relo for relo in relos if 0 <= relo.insn_off - section_offset < len(insns)]
 
-    def about(index: int, relo: CoreRelo, verb: str) -> str:
-        line = line_of(index) if line_of else ""
-        place = f"program {program!r}, instruction {index}" + (f" ({line})" if line else "")
-        return f"{place}: CO-RE cannot {verb} {_describe_relo(local, relo)}"
+    def line(relo: CoreRelo) -> str:
+        return line_of((relo.insn_off - section_offset) // _INSN_SIZE) if line_of else ""
 
-    for relo in relos:
+    def wanted(number: int) -> str:
+        first = number
+        while first and line(own[first - 1]) == line(own[number]) != "":
+            first -= 1
+        return _describe_relo(local, own[first:number], own[number])
+
+    def absence(number: int, why: _Why) -> str:
+        return f"CO-RE cannot provide {wanted(number)}: {why()}"
+
+    for number, relo in enumerate(own):
         index = (relo.insn_off - section_offset) // _INSN_SIZE
-        if not 0 <= index < len(slots):
-            continue
         try:
-            reason = _patch(slots, index, _resolve(relo, local, target, narrowed))
+            why = _patch(slots, index, _resolve(relo, local, target, narrowed))
         except (_Refused, ObjectFormatError) as error:
-            raise PlanError(f"{about(index, relo, 'relocate')}: {error}") from error
-        if reason:
-            poisoned.append(Poisoned(index, f"{about(index, relo, 'find')}: {reason}"))
+            place = f"program {program!r}, instruction {index}" + (f" ({line(relo)})" if line(relo) else "")
+            raise PlanError(f"{place}: CO-RE cannot relocate {wanted(number)}: {error}") from error
+        if why:
+            poisoned.append(Poisoned(index, functools.partial(absence, number, why)))
     insns[:] = encode(slots, byteorder)
     return poisoned
 
@@ -226,18 +254,22 @@ class _Step(NamedTuple):
     name: str
 
 
-@dataclass
 class _Access:
     """An access path in one BTF, and where it leads: ``bit_offset`` from the root and the type ``end_id``.
 
     Accesses of a whole type have no steps.
     """
 
-    btf: Btf
-    root_id: int
-    end_id: int
-    steps: list[_Step]
-    bit_offset: int
+    def __init__(self, btf: Btf, root_id: int, end_id: int, steps: list[_Step], bit_offset: int) -> None:
+        self.btf = btf
+        self.root_id = root_id
+        self.end_id = end_id
+        self.steps = steps
+        self.bit_offset = bit_offset
+
+    def cut(self, length: int) -> _Access:
+        """Only the first steps, and still where all of them lead."""
+        return _Access(self.btf, self.root_id, self.end_id, self.steps[:length], self.bit_offset)
 
 
 def _parse(btf: Btf, relo: CoreRelo, kind: bpf_core_relo_kind) -> _Access:
@@ -523,8 +555,7 @@ def _members_match(local: Btf, ours: Sequence[Member], target: Btf, theirs: Sequ
 # Values
 
 
-@dataclass
-class _Value:
+class _Value(NamedTuple):
     """A fact about a type: ``number`` is a u64 as it goes into an instruction.
 
     ``checked``: the compiler is sure to have computed the same from the local type.  The offset of a member,
@@ -637,8 +668,7 @@ def _signed32(number: int) -> int:
 # Resolving
 
 
-@dataclass
-class _Answer:
+class _Answer(NamedTuple):
     """What to do with an instruction: replace ``old`` by ``new``, or make it poison, for the reason given.
 
     Where the sizes of the two differ, a load or store changes its size, if it is ``resizable``.
@@ -646,7 +676,7 @@ class _Answer:
 
     old: _Value
     new: _Value
-    poison: str = ""
+    poison: _Why | None = None
     resizable: bool = True
 
 
@@ -693,7 +723,7 @@ def _resolve(relo: CoreRelo, local: Btf, target: CoreTarget, narrowed: dict[int,
     absent = _value(kind, None)
     if absent:
         return _Answer(old, absent)
-    return _Answer(old, old, poison=_why_absent(access, kind, candidates, target))
+    return _Answer(old, old, poison=functools.partial(_why_absent, access, kind, candidates, target))
 
 
 def _is_resizable(old: _Value, new: _Value) -> bool:
@@ -717,8 +747,8 @@ def _plain_signed(found: Int) -> bool:
 # Patching
 
 
-def _patch(slots: list[Instruction], index: int, answer: _Answer) -> str:
-    """Change the instruction; returns the reason if it became poison, else nothing."""
+def _patch(slots: list[Instruction], index: int, answer: _Answer) -> _Why | None:
+    """Change the instruction; returns the reason if it became poison."""
     if answer.poison:
         _poison(slots, index)
         return answer.poison
@@ -734,7 +764,7 @@ def _patch(slots: list[Instruction], index: int, answer: _Answer) -> str:
             raise _Refused(f"offset {new.number} is too large for a load or store: the most is {_S16_MAX}")
         if not answer.resizable:
             _poison(slots, index)
-            return _why_not_resizable(old, new)
+            return functools.partial(_why_not_resizable, old, new)
         slots[index] = insn._replace(off=new.number, opcode=_resized(insn.opcode, old.size, new.size))
     elif insn.is_ld_imm64 and not (insn.src_reg or insn.off or any(slots[index + 1][:-1])):
         _expect(imm64(insn, slots[index + 1]), old)
@@ -742,7 +772,7 @@ def _patch(slots: list[Instruction], index: int, answer: _Answer) -> str:
         slots[index + 1] = slots[index + 1]._replace(imm=_signed32(new.number >> 32))
     else:
         raise _Refused(f"an instruction with opcode {insn.opcode:#04x} holds no number that can change")
-    return ""
+    return None
 
 
 def _expect(found: int, old: _Value) -> None:
@@ -774,13 +804,29 @@ def _poison(slots: list[Instruction], index: int) -> None:
 # Words for errors and explanations
 
 
-def _describe(btf: Btf, type_id: int) -> str:
-    """A type as in C, with its id, which tells types of one name apart."""
-    return f"{_c_name(btf, type_id)} (type {type_id} of {btf.where})"
+def type_text(btf: Btf, type_id: int, depth: int = 0) -> str:
+    """A type as in C, roughly, without typedefs and qualifiers: enough to see where two differ."""
+    if depth > _MAX_TEXT_DEPTH:
+        return "..."
+    found = btf.resolve(type_id)
+    match found:
+        case Ptr():
+            return f"{type_text(btf, found.type_id, depth + 1)} *"
+        case Array():
+            return f"{type_text(btf, found.type_id, depth + 1)}[{found.nelems}]"
+        case FuncProto():
+            depth += _MAX_TEXT_DEPTH // 2  # a function in a function is shown, and no more
+            parameters = [type_text(btf, parameter.type_id, depth) for parameter in found.params[:_MAX_SHOWN]]
+            more = [f"{len(found.params) - _MAX_SHOWN} more"] if len(found.params) > _MAX_SHOWN else []
+            return f"{type_text(btf, found.type_id, depth)} ({', '.join(parameters + more)})"
+        case Fwd():
+            return f"{_named_type(found)} {DECLARED_ONLY}"
+        case _:
+            return _named_type(found)
 
 
-def _c_name(btf: Btf, type_id: int) -> str:
-    found = btf.type(type_id)
+def _named_type(found: BtfType) -> str:
+    """A type by its name as in C: ``struct task_struct``."""
     name = found.name or "<anonymous>"
     match found:
         case Fwd(is_union=is_union):
@@ -789,73 +835,113 @@ def _c_name(btf: Btf, type_id: int) -> str:
             return f"{type(found).__name__.lower()} {name}"
         case Enumeration():
             return f"enum {name}"
-        case Array() | Ptr() | FuncProto():
-            return f"{name} {type(found).__name__.lower()}"
         case _:
             return name
 
 
-def _c_access(access: _Access) -> str:
-    """An access as it was written, as far as one relocation goes: ``struct task_struct.pids[1].pid``."""
-    text = _c_name(access.btf, access.root_id)
-    for position, step in enumerate(access.steps):
-        if step.name:
-            is_enumerator = isinstance(access.btf.type(step.type_id), Enumeration)
-            text += f"::{step.name}" if is_enumerator else f".{step.name}"
-        elif position > 0 or step.number > 0:
-            text += f"[{step.number}]"
+def _describe(btf: Btf, type_id: int) -> str:
+    """A type with its id, which tells types of one name apart."""
+    found = btf.type(type_id)
+    text = type_text(btf, type_id) if isinstance(found, (Array, Ptr, FuncProto)) else _named_type(found)
+    return f"{text} (type {type_id} of {btf.where})"
+
+
+def _describe_relo(local: Btf, before: Sequence[CoreRelo], relo: CoreRelo) -> str:
+    """What a relocation asks for, with the access as it was written: ``the offset of task_struct->real_parent->tgid``.
+
+    Each pointer on the way takes a relocation of its own; those are among ``before``, of the same source line.
+    """
+    try:
+        kind = bpf_core_relo_kind(relo.kind)
+        access = _parse(local, relo, kind)
+    except (ValueError, _Refused, ObjectFormatError):
+        return f"{_named_type(local.type(relo.type_id))}, access string {relo.access_str!r}"
+    root = _named_type(local.type(access.root_id))
+    if not _is_field(kind):
+        return f"{_FACTS[kind]} {root}{''.join(f'::{step.name}' for step in access.steps)}"
+    path = _written(access)
+    for earlier in reversed(before):
+        pointer = _access_to_pointer(local, earlier, access.root_id)
+        if pointer is None:
+            break
+        access = pointer
+        path = _written(access) + path
+    return f"{_FACTS[kind]} {local.type(access.root_id).name + path if path else root}"
+
+
+def _written(access: _Access) -> str:
+    """The way to a member from a pointer: ``->comm[1]``, ``->thread.sp``."""
+    first, *others = access.steps
+    text = f"[{first.number}]" if first.number else ""
+    for step in others:
+        operator = "." if text else "->"
+        text += f"{operator}{step.name}" if step.name else f"[{step.number}]"
     return text
 
 
-def _describe_relo(local: Btf, relo: CoreRelo) -> str:
-    """What a relocation asks for, as far as it can be read."""
-    try:
-        kind = bpf_core_relo_kind(relo.kind)
-        return f"{_FACTS[kind]} {_c_access(_parse(local, relo, kind))}"
-    except (ValueError, _Refused, ObjectFormatError):
-        return f"{_c_name(local, relo.type_id)}, access string {relo.access_str!r}"
+def _access_to_pointer(local: Btf, relo: CoreRelo, type_id: int) -> _Access | None:
+    """The access of a relocation for the offset of a pointer to that type; None if it is another one."""
+    if relo.kind != _Kind.BPF_CORE_FIELD_BYTE_OFFSET:
+        return None
+    access = _parse(local, relo, _Kind.BPF_CORE_FIELD_BYTE_OFFSET)
+    end = local.resolve(access.end_id)
+    leads_there = isinstance(end, Ptr) and local.resolve(end.type_id).id == local.resolve(type_id).id
+    return access if leads_there else None
 
 
 def _why_absent(access: _Access, kind: bpf_core_relo_kind, candidates: list[Candidate], target: CoreTarget) -> str:
     """Why no candidate matched, and what the target has instead."""
-    if not candidates:
-        kernel, wanted = target.kernel, essential_name(_c_name(access.btf, access.root_id))
-        others = map(kernel.type, kernel.find_flavors(essential_name(access.btf.type(access.root_id).name)))
-        only = ", ".join(f"{other.kind.name} {other.name}" for other in others if not isinstance(other, Var))
-        return f"{kernel.where} has no {wanted}" + (f", only {only}" if only else "")
-    return "; ".join(_why_no_match(access, kind, candidate) for candidate in candidates[:3])
+    if candidates:
+        return "; ".join(_why_no_match(access, kind, candidate) for candidate in candidates[:3])
+    kernel, local = target.kernel, access.btf.type(access.root_id)
+    name = essential_name(local.name)
+    others = [other for other in map(kernel.type, kernel.find_flavors(name)) if not isinstance(other, (Func, Var))]
+    only = ", ".join(map(_named_type, others))
+    kinds = (Enum, Enum64) if isinstance(local, Enumeration) else (type(local),)
+    near = nearest(name, (known for each in kinds for known in kernel.names(each))) if not only else []
+    modules = sum(1 for _ in target.modules)
+    has_not = f"neither {kernel.where} nor its {modules} modules have" if modules else f"{kernel.where} has no"
+    return f"{has_not} {essential_name(_named_type(local))}" + (f", only {only}" if only else suggestion(near))
 
 
 def _why_no_match(access: _Access, kind: bpf_core_relo_kind, candidate: Candidate) -> str:
     """Follow the access to the first step that fails: there the target is different."""
     btf, end_id = candidate
     length = 1
-    while match := _match(replace(access, steps=access.steps[:length]), kind, candidate):
+    while match := _match(access.cut(length), kind, candidate):
         end_id = match.end_id
         length += 1
     step = access.steps[length - 1]
     inside = btf.resolve(end_id)
     where = _describe(btf, inside.id)
     if not step.name:
-        elements = f"has {inside.nelems} elements" if isinstance(inside, Array) else "is no array"
-        return f"{where} {elements}"
-    names = list(_member_names(btf, inside))
-    if step.name in names:
-        return f"{where} has {step.name!r}, but with a type that is not compatible"
-    near = difflib.get_close_matches(step.name, names)
-    return f"{where} has no {step.name!r}" + (f"; it has {', '.join(map(repr, near))}" if near else "")
+        return f"{where} " + (f"has {inside.nelems} elements" if isinstance(inside, Array) else "is no array")
+    members = dict(_members(btf, inside))
+    if step.name in members:
+        holder = access.btf.type(step.type_id)
+        assert isinstance(holder, Composite)
+        declared = type_text(access.btf, holder.members[step.number].type_id)
+        return f"{where} has {step.name!r} as {type_text(btf, members[step.name])}, which cannot stand for {declared}"
+    is_enum = isinstance(inside, Enumeration)
+    name = essential_name(step.name) if is_enum else step.name
+    near, what = nearest(name, members), "values" if is_enum else "members"
+    others = f", only {', '.join(members)}" if len(members) <= _MAX_SHOWN else f" among its {len(members)} {what}"
+    return f"{where} has no {name!r}" + (suggestion(near) or others)
 
 
-def _member_names(btf: Btf, inside: BtfType) -> Iterator[str]:
-    """The names of members, those in anonymous members included, or of enumerators."""
+def _members(btf: Btf, inside: BtfType) -> Iterator[tuple[str, int]]:
+    """The names of members, those in anonymous members included, or of enumerators; and the ids of their types.
+
+    Matching has searched them before, and refused those that nest too deeply.
+    """
     if isinstance(inside, Enumeration):
-        yield from (value.name for value in inside.values)
+        yield from ((value.name, inside.id) for value in inside.values)
     elif isinstance(inside, Composite):
         for member in inside.members:
             if member.name:
-                yield member.name
+                yield member.name, member.type_id
             else:
-                yield from _member_names(btf, btf.resolve(member.type_id))
+                yield from _members(btf, btf.resolve(member.type_id))
 
 
 def _why_not_resizable(old: _Value, new: _Value) -> str:

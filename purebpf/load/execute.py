@@ -19,13 +19,14 @@ from typing import Protocol, TypeVar
 from purebpf.abi.attr import ATTR_OF_CMD, bpf_map_info
 from purebpf.abi.bpf import bpf_cmd
 from purebpf.errors import KernelError, PlanError, VerifierError
-from purebpf.load.plan import Code, Command, Expected, Filled, Handle, LoadPlan, Value, line_at, show
+from purebpf.load.plan import Code, Command, Expected, Filled, Handle, LoadPlan, Mapped, Value, line_at, show
 
 _FIRST_LOG_SIZE = 1 << 16
 _LARGEST_LOG_SIZE = 0xFFFFFFFF >> 2
 """In bytes; the kernel refuses larger ones (bpf_verifier_log_attr_valid in kernel/bpf/log.c)."""
 _TELLING_END = 1 << 16
 """How much of a log, from its end, is searched for the reason of a rejection."""
+_TEMPORARY = ("module btf", "inner map")
 _LOAD_ATTEMPTS = 5
 """The kernel answers EAGAIN when a signal interrupts the verifier; libbpf tries as often."""
 
@@ -43,22 +44,25 @@ Owner = TypeVar("Owner", bound=Descriptor, covariant=True)
 class Kernel(Protocol[Owner]):
     """What the executor needs: the system call, and an owner for each descriptor that it returns.
 
-    Pins are files: ``prepare_pin`` is called before one is made and sees to its directory, ``note_pin`` after it, and
-    ``remove_pins`` removes those noted, when loading has failed.
+    Pins are files: ``prepare_pin`` is called before one is made and sees to its directory, ``note_pin`` after it.
+    ``map_memory`` maps a map's memory and fills it.  When loading has failed, ``undo`` removes the pins that were
+    noted, and unmaps what was mapped.
     """
 
     def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int: ...
     def own(self, number: int, what: str) -> Owner: ...
     def prepare_pin(self, path: str) -> None: ...
     def note_pin(self, path: str) -> None: ...
-    def remove_pins(self) -> None: ...
+    def map_memory(self, handle: Handle, fd: Descriptor, mapped: Mapped) -> None: ...
+    def undo(self) -> None: ...
 
 
 def execute(plan: LoadPlan, kernel: Kernel[Owner]) -> dict[Handle, Owner]:
-    """Perform the plan and return the owners of all descriptors that it created, in order.
+    """Perform the plan and return the owners of the descriptors that it created, in order.
 
+    What serves only to create others is closed again: the types of modules, and patterns of maps in maps.
     Raises KernelError, VerifierError for a rejected program, or PlanError for a pinned map that is unlike the object's;
-    then every descriptor opened before is closed again, and every pin made is removed.
+    then every descriptor opened before is closed again, every pin made is removed, and what was mapped is unmapped.
     """
     opened: dict[Handle, Owner] = {}
     left_out = 0
@@ -74,11 +78,15 @@ def execute(plan: LoadPlan, kernel: Kernel[Owner]) -> dict[Handle, Owner]:
                 opened[command.creates] = kernel.own(number, f"{command.creates.kind} {command.creates.name!r}")
                 if before is not None:
                     before.close()
+                if command.mapped is not None:
+                    kernel.map_memory(command.creates, opened[command.creates], command.mapped)
     except BaseException:
         for owner in opened.values():
             owner.close()
-        kernel.remove_pins()
+        kernel.undo()
         raise
+    for handle in [handle for handle in opened if handle.kind in _TEMPORARY]:
+        opened.pop(handle).close()
     return opened
 
 
@@ -188,11 +196,11 @@ def _explain(command: Command, fields: Mapping[str, Value], log: str) -> str:
     slots = re.findall(r"^(\d+): ", log, re.MULTILINE)
     if slots:
         slot = int(slots[-1])
-        line = line_at(command.lines, slot)
-        if line:
-            hints.append(f"The verifier stopped at instruction {slot}, from {line}")
-        if slot in command.notes:
-            hints.append(command.notes[slot])
+        line, note = line_at(command.lines, slot), command.notes.get(slot)
+        if line or note:
+            hints.append(f"The verifier stopped at instruction {slot}" + (f", from {line}" if line else ""))
+        if note:
+            hints.append(str(note))
     if "failed to find the address for kernel symbol" in log:
         hints.append("A kernel without CONFIG_KALLSYMS_ALL does not know the addresses of its own variables")
     if any("GPL" in line for line in log.splitlines() if not line.startswith(";")):

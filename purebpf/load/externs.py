@@ -15,31 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from purebpf.btf.reader import Btf, essential_name
-from purebpf.btf.types import (
-    Array,
-    BtfType,
-    Composite,
-    Enum,
-    Enum64,
-    Enumeration,
-    Func,
-    FuncProto,
-    Fwd,
-    Ptr,
-    Struct,
-    Union,
-    Var,
-    Void,
-)
+from purebpf.btf.reader import essential_name
+from purebpf.btf.types import Func, Var
 from purebpf.errors import PlanError, PureBpfError
-from purebpf.load.core import types_compatible
+from purebpf.load.core import DECLARED_ONLY, type_text, types_compatible
 from purebpf.load.facts import Config, Facts, ModuleBtf
 from purebpf.load.features import Feature
-from purebpf.load.nearest import nearest
+from purebpf.load.nearest import nearest, suggestion
 from purebpf.load.targets import Found
 from purebpf.obj.externs import Extern, KconfigExtern, KernelSymbol, kconfig_size
 from purebpf.obj.spec import ObjectSpec
@@ -55,22 +39,18 @@ _KINDS = {
     "tristate": "enum libbpf_tristate",
     "string": "an array of characters",
 }
-_KEYWORDS: dict[type[BtfType], str] = {Struct: "struct", Union: "union", Enum: "enum", Enum64: "enum"}
-_MAX_DEPTH = 16  # of types that are shown
 _TRISTATE = {"n": 0, "y": 1, "m": 2}  # enum libbpf_tristate of <bpf/bpf_helpers.h>
 _TRISTATE_SIZE = 4
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")  # as strtoull() reads it
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a symbol is in the kernel's memory."""
 
     address: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What the externs of an object are in one kernel.
 
     ``kconfig`` is the content of the map ``.kconfig``; ``symbols`` are those found, by name.  ``kfunc_modules`` are the
@@ -153,7 +133,7 @@ def _lines(externs: Sequence[KconfigExtern], facts: Facts) -> dict[KconfigExtern
             near = nearest(extern.name, [name for config in read for name in config.values])
             raise PlanError(
                 f"extern {extern.name!r} is not in {where}: it is not set, or unknown to Linux {facts.release}"
-                f"{_hint(near)}. Declare it __weak to read 0 then"
+                f"{suggestion(near) or '.'} Declare it __weak to read 0 then"
             )
     return found
 
@@ -183,13 +163,13 @@ def _encode(extern: KconfigExtern, text: str, where: str, byteorder: Literal["li
         raise _refused(extern, text, where, "bool" if letter != "m" else "enum libbpf_tristate")
     if letter == '"':
         if len(text) < 2 or text[-1] != letter:
-            raise PlanError(f"{where} has {extern.name}={text}, a string without an end")
+            raise _unfit(extern, text, where, "a string without an end")
         if kind != "string":
             raise _refused(extern, text, where, f"char[{len(text) - 1}]")
         return text[1:-1].encode("utf-8", "surrogateescape")[: extern.size - 1]
     number = _number(text)
     if number is None:
-        raise PlanError(f"{where} has {extern.name}={text}, which is neither y, n or m, a string, nor a number")
+        raise _unfit(extern, text, where, "which is neither y, n or m, a string, nor a number")
     if kind == "bool" and not _is_line(extern) and number <= 1:
         return bytes([number])
     if kind not in ("int", "char"):
@@ -198,7 +178,8 @@ def _encode(extern: KconfigExtern, text: str, where: str, byteorder: Literal["li
     signed = number - (1 << 64) if number >> 63 else number
     smallest, end = (-(1 << bits - 1), 1 << bits - 1) if extern.is_signed else (0, 1 << bits)
     if extern.size < 8 and not smallest <= (signed if extern.is_signed else number) < end:
-        raise PlanError(f"{where} has {extern.name}={text}, which does not fit in the {bits} bits that are declared")
+        sign = "signed" if extern.is_signed else "unsigned"
+        raise _unfit(extern, text, where, f"which does not fit in {bits} bits, {sign}, as it is declared")
     return (number & (1 << bits) - 1).to_bytes(extern.size, byteorder)
 
 
@@ -213,6 +194,10 @@ def _number(text: str) -> int | None:
     if number >> 64:
         return None
     return -number & (1 << 64) - 1 if sign == "-" else number
+
+
+def _unfit(extern: KconfigExtern, text: str, where: str, why: str) -> PlanError:
+    return PlanError(f"extern {extern.name!r}: {where} has {extern.name}={text}, {why}")
 
 
 def _refused(extern: KconfigExtern, text: str, where: str, better: str) -> PlanError:
@@ -242,8 +227,9 @@ def _address(extern: KernelSymbol, facts: Facts) -> Address | None:
     if extern.is_weak:
         return None
     raise PlanError(
-        f"extern {extern.name!r} is not in {symbols.where}, where there are no variables without CONFIG_KALLSYMS_ALL"
-        f"{_hint(symbols.near(extern.name))}. Declare it __weak to have a null pointer then"
+        f"extern {extern.name!r} is not in {symbols.where}, which has variables only with CONFIG_KALLSYMS_ALL, and a "
+        f"module's symbols only while it is loaded{suggestion(symbols.near(extern.name)) or '.'} Declare it __weak to "
+        "have a null pointer then"
     )
 
 
@@ -261,11 +247,12 @@ def _typed(spec: ObjectSpec, extern: KernelSymbol, facts: Facts) -> Found | None
     if found is None:
         if extern.is_weak:
             return None
-        modules = f" or in those of its {len(facts.modules)} modules" if facts.modules else ""
+        modules = f" or in the BTF of its {len(facts.modules)} modules" if facts.modules else ""
         why = "" if extern.is_function else "; of variables, it describes only those that each CPU has for itself"
+        near = suggestion(nearest(name, facts.names(kind))) or "."
         raise PlanError(
-            f"extern {extern.name!r}: there is no {what} {name!r} in the BTF of Linux {facts.release}{modules}{why}"
-            f"{_hint(nearest(name, facts.btf.names(kind)))}. Declare it __weak to test for it with bpf_ksym_exists()"
+            f"extern {extern.name!r}: there is no {what} {name!r} in {facts.btf.where} of Linux "
+            f"{facts.release}{modules}{why}{near} Declare it __weak to test for it with bpf_ksym_exists()"
         )
     declared = found.btf.type(found.type_id)
     assert spec.btf is not None and isinstance(declared, kind)
@@ -273,10 +260,9 @@ def _typed(spec: ObjectSpec, extern: KernelSymbol, facts: Facts) -> Found | None
         return found
     if extern.is_weak and extern.is_function:
         return None
-    raise PlanError(
-        f"extern {extern.name!r} is declared as {_type_text(spec.btf, extern.type_id)}, and in the kernel {name!r} is "
-        f"{_type_text(found.btf, declared.type_id)}"
-    )
+    wanted, there = type_text(spec.btf, extern.type_id), type_text(found.btf, declared.type_id)
+    hint = ". What is only declared is compatible with nothing: give it a body" if DECLARED_ONLY in wanted else ""
+    raise PlanError(f"extern {extern.name!r} is declared as {wanted}, and in {found.btf.where} it is {there}{hint}")
 
 
 def _find(name: str, kind: type[Func | Var], facts: Facts) -> Found | None:
@@ -289,29 +275,3 @@ def _find(name: str, kind: type[Func | Var], facts: Facts) -> Found | None:
         if ids:
             return Found(ids[0], module.btf, module)
     return None
-
-
-def _type_text(btf: Btf, type_id: int, depth: int = 0) -> str:
-    """A type as in C, roughly: enough to see where two differ."""
-    if depth > _MAX_DEPTH:
-        return "..."
-    found = btf.resolve(type_id)
-    match found:
-        case Void():
-            return "void"
-        case Ptr():
-            return f"{_type_text(btf, found.type_id, depth + 1)} *"
-        case Array():
-            return f"{_type_text(btf, found.type_id, depth + 1)}[{found.nelems}]"
-        case FuncProto():
-            parameters = ", ".join(_type_text(btf, parameter.type_id, depth + 1) for parameter in found.params)
-            return f"{_type_text(btf, found.type_id, depth + 1)} ({parameters})"
-        case Fwd():
-            return f"struct {found.name} (declared only)"
-        case Composite() | Enumeration():
-            return f"{_KEYWORDS[type(found)]} {found.name}".rstrip()
-    return found.name
-
-
-def _hint(near: Sequence[str]) -> str:
-    return f"; the nearest are {', '.join(near)}" if near else ""

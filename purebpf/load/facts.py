@@ -10,17 +10,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from purebpf.btf.reader import Btf
+from purebpf.btf.types import BtfType
 from purebpf.errors import PureBpfError
 from purebpf.load.core import CoreTarget
 from purebpf.load.features import Feature
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """A kernel's configuration: the values of its lines ``CONFIG_...=VALUE`` as written, and where they stand."""
 
     values: Mapping[str, str]
@@ -40,13 +39,18 @@ class Symbols(Protocol):
         """The names that look most like this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleBtf:
+class ModuleBtf(NamedTuple):
     """The types of a kernel module.  ``id`` is that of its BTF object in the running kernel, 0 if that is not known."""
 
     name: str
     id: int
     btf: Btf
+
+    def names(self, kind: type[BtfType]) -> Iterator[str]:
+        """The names of the module's own types of this kind."""
+        first = len(self.btf.base) if self.btf.base else 1
+        own = (self.btf.type(type_id) for type_id in range(first, len(self.btf)))
+        return (found.name for found in own if isinstance(found, kind))
 
 
 class _ModuleTypes:
@@ -120,6 +124,12 @@ class Facts:
         if self._read_modules is None or not self.has(Feature.MODULE_BTF):
             return ()
         return self._read_modules(self.btf)
+
+    def names(self, kind: type[BtfType]) -> Iterator[str]:
+        """The names of all types of this kind, the kernel's and then its modules'."""
+        yield from self.btf.names(kind)
+        for module in self.modules:
+            yield from module.names(kind)
 
     def configs(self) -> Iterator[Config]:
         """The kernel's configuration.  What the first one does not have may be in the next, which is read only then."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from purebpf.abi.bpf import BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC
 from purebpf.asm.instruction import BPF_CALL, BPF_DW, BPF_IMM, BPF_JMP, BPF_LD
@@ -28,16 +28,14 @@ _CALL_OR_LOAD = re.compile(bytes([_OP_CALL]) + rb"|\x%02x.?" % _OP_LD_IMM64, re.
 """Finds calls and 64-bit loads, which take two slots, in the opcodes of a function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A function inside linked code: it begins at instruction slot ``start``."""
 
     function: ProgramSpec
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(NamedTuple):
     """A program's code with all it calls.  ``code`` is bytes; the first part is the program itself."""
 
     code: bytearray

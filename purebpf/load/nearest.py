@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _MANY = 5000
 """More names than this are not all compared, as that would take seconds: only those that share an end or contain it."""
+
+
+def suggestion(near: Sequence[str]) -> str:
+    """The end of a message about a name that does not exist, if there are some that may have been meant."""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:

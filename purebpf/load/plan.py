@@ -2,7 +2,8 @@
 
 Each `Command` names its bpf(2) command and every field of its attributes that is not zero.  What does not exist before
 the plan is executed, a file descriptor, appears as a `Handle`: ``map_fd=<map execs>``.  So a plan can be printed,
-compared and tested anywhere; the executor only swaps handles for descriptors.
+compared and tested anywhere; the executor only swaps handles for descriptors.  An arena, memory that the process shares
+with its programs, is also mapped with mmap(2), and its variables are put there; that stands with its creation.
 
 The order is libbpf's: the object's BTF; then each map, followed by its content if it holds global variables, and its
 freezing if they are constants, or by the maps that are to be in it; then each program; then the programs that are to be
@@ -17,11 +18,13 @@ from __future__ import annotations
 import ctypes
 import enum
 import errno
+import functools
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeVar
 
 from purebpf.abi.attr import ATTR_OF_CMD, bpf_map_info
 from purebpf.abi.bpf import (
@@ -38,7 +41,16 @@ from purebpf.abi.bpf import (
 )
 from purebpf.asm.disassemble import disassemble
 from purebpf.asm.helpers import bpf_func_id
-from purebpf.asm.instruction import BPF_CALL, BPF_JMP, decode
+from purebpf.asm.instruction import (
+    BPF_ALU,
+    BPF_ALU64,
+    BPF_CALL,
+    BPF_CLASS_MASK,
+    BPF_JMP,
+    BPF_JMP32,
+    BPF_MOV,
+    decode,
+)
 from purebpf.btf.ext import CoreRelo, FuncInfo, LineInfo
 from purebpf.btf.reader import Btf
 from purebpf.errors import ObjectFormatError, PlanError, PureBpfError
@@ -54,6 +66,8 @@ from purebpf.obj import sections
 from purebpf.obj.spec import MapSpec, ObjectSpec, ProgramSpec, Relocation
 
 _SLOT = 8
+_MOVES = (BPF_ALU | BPF_MOV, BPF_ALU64 | BPF_MOV)  # of a constant into a register
+_NEAR = 32  # instructions from there to the call or jump that uses it
 _MAX_CODE = 1 << 20
 """Instructions that a program may have with all its subprograms; more than the verifier would ever take."""
 _MAX_TOTAL_CODE, _MAX_COMMANDS = 1 << 22, 1 << 16
@@ -89,8 +103,7 @@ _NO_BTF = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """A file descriptor that a command of the plan creates: of a BTF, a map or a program, by the object's name for it.
 
     The "module btf" is the one that the kernel has for its module of that name.
@@ -104,8 +117,7 @@ class Handle:
         return f"<{self.kind} {self.name}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """Relocated instructions.
 
     ``handles``: instruction slots whose immediate is a descriptor: of a map, or in the second slot of a load, of the
@@ -127,8 +139,7 @@ class Code:
         return [f"    {line}{names.get(int(line.partition(':')[0]), '')}" for line in lines]
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(NamedTuple):
     """Bytes in which file descriptors stand, in the machine's byte order: (byte offset, size in bytes, handle)."""
 
     data: bytes
@@ -139,8 +150,7 @@ class Filled:
         return f"<{len(self.data)} bytes with {inside}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """What the kernel must answer about a map, by the names of struct bpf_map_info; else it is not the map meant.
 
     ``ignored_flags`` are bits of ``map_flags`` that do not count.
@@ -151,20 +161,35 @@ class Expected:
     hint: str = ""
 
 
+class Mapped(NamedTuple):
+    """A map's memory in this process: ``size`` bytes at ``address``, or where the kernel likes if that is 0.
+
+    ``contents`` are put there, at byte ``offset``.
+    """
+
+    size: int
+    address: int = 0
+    contents: bytes = b""
+    offset: int = 0
+
+    def __str__(self) -> str:
+        place = f" at {self.address:#x}" if self.address else ""
+        filled = f", with {len(self.contents)} bytes of variables from {self.offset} on" if self.contents else ""
+        return f"{self.size} bytes{place}{filled}"
+
+
 Record = TypeVar("Record", FuncInfo, LineInfo, CoreRelo)
 Value = int | str | bytes | Handle | Code | Filled
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
+class SourceLine(NamedTuple):
     """The instruction slot at which the code of a source line begins, and the line as ``file:number: text``."""
 
     slot: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One bpf(2) call.
 
     ``fields`` are the attributes by the kernel's names; those not named are zero.  A str is a name or a C string, bytes
@@ -174,7 +199,7 @@ class Command:
 
     ``tolerated`` is an errno that is an answer and no failure.  How many of the commands that follow are left out says
     ``skips_if_done``, and after such an answer ``skips_if_not``.  ``expected`` is what the answer to
-    BPF_OBJ_GET_INFO_BY_FD must say, or loading ends.
+    BPF_OBJ_GET_INFO_BY_FD must say, or loading ends.  ``mapped`` says how the map that is created is mapped then.
     """
 
     cmd: bpf_cmd
@@ -188,8 +213,9 @@ class Command:
     skips_if_done: int = 0
     skips_if_not: int = 0
     expected: Expected | None = None
-    lines: Sequence[SourceLine] = field(default=(), repr=False)
-    notes: Mapping[int, str] = field(default_factory=dict, repr=False)
+    mapped: Mapped | None = None
+    lines: Sequence[SourceLine] = ()
+    notes: Mapping[int, str | core.Poisoned] = MappingProxyType({})
 
     def __str__(self) -> str:
         head = f"bpf({self.cmd.name})  {self.action}"
@@ -206,6 +232,8 @@ class Command:
         lines = [head, *(f"    {name} = {show(value)}" for name, value in self.fields.items())]
         if self.expected:
             lines += [f"    must answer {name} = {show(value)}" for name, value in self.expected.fields.items()]
+        if self.mapped:
+            lines.append(f"    then mapped into memory: {self.mapped}")
         code = self.fields.get("insns")
         return "\n".join(lines + code.listing() if isinstance(code, Code) else lines)
 
@@ -249,6 +277,10 @@ class LoadPlan:
         """
         creating = (bpf_cmd.BPF_MAP_CREATE, handle)
         return next((c.fields for c in self.commands if (c.cmd, c.creates) == creating), {})
+
+    def variables_start(self, arena: Handle) -> int:
+        """The byte of an arena at which its variables begin."""
+        return next((c.mapped.offset for c in self.commands if c.creates == arena and c.mapped), 0)
 
     def max_entries(self, handle: Handle) -> int:
         """The size that a map is created with."""
@@ -439,11 +471,11 @@ def _map_commands(
         skips_if_done=2,
     )
     return [
-        replace(look, tolerated=errno.ENOENT, skips_if_not=1),
-        replace(check, skips_if_done=len(make) + 3),
+        look._replace(tolerated=errno.ENOENT, skips_if_not=1),
+        check._replace(skips_if_done=len(make) + 3),
         *make,
         pin,
-        replace(look, action=f"taking map {key!r} as it has been pinned meanwhile at {path!r}"),
+        look._replace(action=f"taking map {key!r} as it has been pinned meanwhile at {path!r}"),
         check,
     ]
 
@@ -470,16 +502,15 @@ def _make_map(
 ) -> Iterator[Command]:
     """The creation of a map, and its content: of a data section, or maps that are to be in it."""
     key = handle.name
-    if definition.type == bpf_map_type.BPF_MAP_TYPE_ARENA:
-        raise PlanError(
-            f"map {key!r} is an arena, memory that the process shares with its programs, which this version of purebpf "
-            "cannot map; set its autocreate = False to load the object without it"
-        )
     inner = None
     if definition.inner is not None:
         inner = Handle("inner map", key)
         yield _map_create(inner, definition.inner, facts, btf, None, None)
-    yield _map_create(handle, definition, facts, btf, inner, value)
+    create = _map_create(handle, definition, facts, btf, inner, value)
+    if definition.type == bpf_map_type.BPF_MAP_TYPE_ARENA:
+        yield create._replace(mapped=_map_arena(key, definition, facts))
+        return
+    yield create
     if definition.type in _MAP_IN_MAP:
         for index, name in sorted(definition.slots.items()):
             if name not in created:
@@ -501,6 +532,28 @@ def _make_map(
     yield Command(bpf_cmd.BPF_MAP_UPDATE_ELEM, f"filling the variables of {key!r}", fields)
     if definition.kind in ("rodata", "kconfig"):
         yield Command(bpf_cmd.BPF_MAP_FREEZE, f"freezing the constants of {key!r}", {"map_fd": handle})
+
+
+def _map_arena(key: str, definition: MapSpec, facts: Facts) -> Mapped:
+    contents = bytes(definition.contents or b"")
+    size = definition.max_entries * facts.page_size
+    offset = _arena_offset(definition, facts)
+    if offset + len(contents) > size:
+        raise PlanError(f"arena {key!r} has {size} bytes, too few for its {len(contents)} bytes of variables")
+    if contents and definition.map_flags & bpf_map_flags.BPF_F_SEGV_ON_FAULT:
+        raise PlanError(
+            f"arena {key!r} has variables, and the flag BPF_F_SEGV_ON_FAULT, with which a process that fills them in "
+            "gets a SIGSEGV; remove either"
+        )
+    return Mapped(size, definition.map_extra, contents, offset)
+
+
+def _arena_offset(definition: MapSpec, facts: Facts) -> int:
+    """Where in an arena its variables begin: in its last pages if the kernel can address those, else in the first."""
+    if not definition.contents or not facts.has(Feature.LDIMM64_FULL_RANGE_OFF):
+        return 0
+    pages = -(-len(definition.contents) // facts.page_size)
+    return max(definition.max_entries - pages, 0) * facts.page_size
 
 
 def _set_slot(handle: Handle, index: int, member: Handle, facts: Facts) -> Command:
@@ -605,14 +658,14 @@ def _ring_size(size: int, page_size: int) -> int:
 
 def _relocate_types(
     spec: ObjectSpec, programs: Mapping[str, ProgramSpec], facts: Facts
-) -> tuple[dict[int, bytes], dict[int, dict[int, str]]]:
+) -> tuple[dict[int, bytes], dict[int, dict[int, core.Poisoned]]]:
     """Apply the CO-RE relocations of all functions that may be loaded.
 
     Returns, by ``id`` of the ProgramSpec, the patched instructions, and for instructions that the kernel's types cannot
     satisfy the reason: libbpf makes those invalid, which matters only if they can be reached.
     """
     patched: dict[int, bytes] = {}
-    notes: dict[int, dict[int, str]] = {}
+    notes: dict[int, dict[int, core.Poisoned]] = {}
     if spec.btf is None or spec.btf_ext is None or not spec.btf_ext.core_relos:
         return patched, notes
     functions = [*programs.values(), *spec.subprograms.values()]
@@ -632,7 +685,6 @@ def _relocate_types(
                 f"program {function.name!r} adapts itself to the kernel's types (CO-RE), and those of Linux "
                 f"{facts.release} cannot be had: {error}"
             ) from error
-        lines = _lines(spec, function)
         insns = bytearray(function.insns)
         poisoned = core.relocate(
             insns,
@@ -641,11 +693,11 @@ def _relocate_types(
             target=target,
             program=function.name,
             section_offset=function.section_offset,
-            line_of=lambda slot, lines=lines: line_at(lines, slot),  # type: ignore[misc]
+            line_of=functools.partial(_line_of, spec, function),
             candidates=candidates,
         )
         patched[id(function)] = bytes(insns)
-        notes[id(function)] = {entry.insn_index: entry.message for entry in poisoned}
+        notes[id(function)] = {entry.insn_index: entry for entry in poisoned}
     return patched, notes
 
 
@@ -656,7 +708,7 @@ def _load_program(
     linked: Linked,
     facts: Facts,
     btf: Handle | None,
-    notes: dict[int, dict[int, str]],
+    notes: dict[int, dict[int, core.Poisoned]],
     new_ids: Mapping[int, int],
     bound_to: Mapping[str, Value],
     created: Collection[str],
@@ -688,6 +740,10 @@ def _load_program(
     typed = without_btf
     if btf is not None and facts.has(Feature.BTF_FUNC):
         typed = without_btf | _debug_info(spec, linked, btf, new_ids)
+    explained: dict[int, str | core.Poisoned] = {
+        part.start + slot: note for part in linked.parts for slot, note in notes.get(id(part.function), {}).items()
+    }
+    explained |= missing
     yield Command(
         bpf_cmd.BPF_PROG_LOAD,
         f"loading program {key!r} (section {program.section!r})",
@@ -695,14 +751,9 @@ def _load_program(
         handle,
         without_btf=without_btf,
         lines=[
-            replace(line, slot=part.start + line.slot) for part in linked.parts for line in _lines(spec, part.function)
+            line._replace(slot=part.start + line.slot) for part in linked.parts for line in _lines(spec, part.function)
         ],
-        notes={
-            part.start + slot: message
-            for part in linked.parts
-            for slot, message in notes.get(id(part.function), {}).items()
-        }
-        | missing,
+        notes=explained,
     )
     for map_key, definition in spec.maps.items():
         if definition.kind == "rodata" and map_key in created and facts.has(Feature.PROG_BIND_MAP):
@@ -746,7 +797,7 @@ def _bound_to(target: Found | None, callback: Callback | None) -> dict[str, Valu
     if found is None:
         return {}
     fields: dict[str, Value] = {"attach_btf_id": found.type_id} | _module("attach_btf_obj_fd", found)
-    return fields if callback is None else fields | {"expected_attach_type": callback.index}
+    return fields if callback is None else fields | {"expected_attach_type": callback.member}
 
 
 def _module(name: str, found: Found) -> dict[str, Value]:
@@ -755,10 +806,13 @@ def _module(name: str, found: Found) -> dict[str, Value]:
 
 
 def _open_modules(ids: Mapping[str, int]) -> Iterator[Command]:
-    """Open the BTF of modules, which the kernel knows by id."""
+    """Open the BTF of modules, which the kernel knows by id.  An id is known only of a running kernel's modules."""
     for name, id in ids.items():
         action = f"opening the types of module {name!r}"
-        yield Command(bpf_cmd.BPF_BTF_GET_FD_BY_ID, action, {"btf_id": id}, Handle("module btf", name))
+        fields: dict[str, Value] = {"btf_id": id}
+        if not id:
+            action, fields = f"{action}, by the id that they get when the kernel loads it", {}
+        yield Command(bpf_cmd.BPF_BTF_GET_FD_BY_ID, action, fields, Handle("module btf", name))
 
 
 def _module_handle(module: ModuleBtf) -> Handle:
@@ -809,8 +863,10 @@ def _relocate(
             continue
         if entry.kind == "data":
             (addend,) = struct.unpack_from(order + "i", code, position + 4)
+            definition = spec.maps[entry.target]
+            start = _arena_offset(definition, facts) if definition.type == bpf_map_type.BPF_MAP_TYPE_ARENA else 0
             set_source(code, position, BPF_PSEUDO_MAP_VALUE, spec.byteorder)
-            struct.pack_into(order + "I", code, position + _SLOT + 4, (addend + entry.offset) & 0xFFFFFFFF)
+            struct.pack_into(order + "I", code, position + _SLOT + 4, (addend + entry.offset + start) & 0xFFFFFFFF)
         else:
             set_source(code, position, BPF_PSEUDO_MAP_FD, spec.byteorder)
         struct.pack_into(order + "i", code, position + 4, 0)
@@ -899,10 +955,24 @@ def _debug_info(spec: ObjectSpec, linked: Linked, btf: Handle, new_ids: Mapping[
 
 
 def _lines(spec: ObjectSpec, function: ProgramSpec) -> list[SourceLine]:
+    """Where source lines begin in a function.
+
+    The compiler gives no line to an instruction that only moves a constant into a register, as many do that CO-RE
+    changes.  Its line is that of the next call or jump, which is what uses the constant.
+    """
     if spec.btf_ext is None:
         return []
-    start, records = function.section_offset, _records(spec.btf_ext.line_info, function)
-    return [SourceLine((line.insn_off - start) // _SLOT, _line_text(line)) for line in records]
+    start, code = function.section_offset, function.insns
+    records = _records(spec.btf_ext.line_info, function)
+    slots = [(line.insn_off - start) // _SLOT for line in records]
+    for relo in _records(spec.btf_ext.core_relos, function):
+        slot = (relo.insn_off - start) // _SLOT
+        following = bisect_left(slots, slot)
+        if following < len(slots) and 0 < slots[following] - slot < _NEAR and code[slot * _SLOT] in _MOVES:
+            between = code[slot * _SLOT : slots[following] * _SLOT : _SLOT]
+            if not any(opcode & BPF_CLASS_MASK in (BPF_JMP, BPF_JMP32) for opcode in between):
+                slots[following] = slot
+    return [SourceLine(slot, _line_text(line)) for slot, line in zip(slots, records, strict=True)]
 
 
 def _records(found: Mapping[str, Sequence[Record]], function: ProgramSpec) -> Sequence[Record]:
@@ -913,11 +983,15 @@ def _records(found: Mapping[str, Sequence[Record]], function: ProgramSpec) -> Se
     return records[first:last]
 
 
+def _line_of(spec: ObjectSpec, function: ProgramSpec, slot: int) -> str:
+    return line_at(_lines(spec, function), slot)
+
+
 def _line_text(line: LineInfo) -> str:
     return f"{line.file_name}:{line.line_num}: {line.line.strip()}"
 
 
 def line_at(lines: Sequence[SourceLine], slot: int) -> str:
-    """The source line that an instruction comes from, "" if that is not known."""
-    before = [line for line in lines if line.slot <= slot]
-    return max(before, key=lambda line: line.slot).text if before else ""
+    """The source line that an instruction comes from, "" if that is not known; ``lines`` are sorted."""
+    after = bisect_right(lines, slot, key=lambda line: line.slot)
+    return lines[after - 1].text if after else ""

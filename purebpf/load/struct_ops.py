@@ -9,7 +9,7 @@ member's index in the kernel's struct.  The rules are libbpf's (bpf_map__init_ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from purebpf.abi.bpf import bpf_prog_type
 from purebpf.btf.reader import Btf, essential_name
@@ -22,16 +22,14 @@ from purebpf.obj.spec import MapSpec, ObjectSpec
 _VALUE_PREFIX = "bpf_struct_ops_"
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """What a program is to the kernel: the function in member ``index`` of a struct."""
+class Callback(NamedTuple):
+    """What a program is to the kernel: the function in a member of a struct, by its number."""
 
     struct: Found
-    index: int
+    member: int
 
 
-@dataclass(frozen=True, slots=True)
-class KernelValue:
+class KernelValue(NamedTuple):
     """A map's value as the kernel lays it out.
 
     ``data`` are its bytes, with zeros where programs belong; ``functions`` are the programs' names by byte offset.
@@ -43,8 +41,7 @@ class KernelValue:
     functions: dict[int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class StructOps:
+class StructOps(NamedTuple):
     """All struct_ops maps that are created, by name, and what the programs in them are bound to, by name."""
 
     values: dict[str, KernelValue]

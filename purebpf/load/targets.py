@@ -8,15 +8,15 @@ the verifier then knows the types of the arguments.  Some targets go there by an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from purebpf.abi.bpf import bpf_attach_type, bpf_prog_type
 from purebpf.btf.reader import Btf
 from purebpf.btf.types import BtfType, Func, Struct, Typedef
 from purebpf.errors import PlanError, PureBpfError
 from purebpf.load.facts import Facts, ModuleBtf
-from purebpf.load.nearest import nearest
+from purebpf.load.nearest import nearest, suggestion
 from purebpf.obj.spec import ProgramSpec
 
 _FUNCTION: tuple[str, type[Func | Typedef]] = ("", Func)
@@ -33,8 +33,7 @@ _MULTI = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A type of the kernel: its id, the BTF it is in, and the module that the BTF is of, None for the kernel proper."""
 
     type_id: int
@@ -69,7 +68,7 @@ def find_target(program: ProgramSpec, facts: Facts) -> Found | None:
             ids = btf.find(prefix + name, kind)
             if ids:
                 return Found(ids[0], btf, of_module)
-        kernel = facts.btf
+        names = _names(facts, module, colon, kind)
     except PlanError:
         raise
     except PureBpfError as error:
@@ -77,10 +76,16 @@ def find_target(program: ProgramSpec, facts: Facts) -> Found | None:
             f"program {program.name!r} is bound to {program.attach_to!r} of the kernel, and its types cannot be had: "
             f"{error}"
         ) from error
+    if names is None:
+        raise _no_module(program, module, facts)
+    known = [known.removeprefix(prefix) for known in names if known.startswith(prefix)]
+    lacking = ""
+    if not known and program.type == bpf_prog_type.BPF_PROG_TYPE_LSM:
+        lacking = ", nor any other: it is built without CONFIG_BPF_LSM"
     raise PlanError(
         f"program {program.name!r}: Linux {facts.release} has no {_what(program, kind)} {name!r}"
         + (f" in module {module!r}" if colon else "")
-        + _near(prefix + name, kernel, kind, prefix)
+        + (lacking or suggestion(nearest(name, known)))
     )
 
 
@@ -102,11 +107,27 @@ def _kernel_types(facts: Facts, module: str, colon: str) -> Iterator[tuple[Btf, 
             yield other.btf, other
 
 
+def _names(facts: Facts, module: str, colon: str, kind: type[BtfType]) -> Iterable[str] | None:
+    """The names of what may be meant; None if a module is named that is not there."""
+    if not colon:
+        return facts.names(kind)
+    if module == "vmlinux":
+        return facts.btf.names(kind)
+    return next((other.names(kind) for other in facts.modules if other.name == module), None)
+
+
 def _in_module(program: ProgramSpec, module: str, facts: Facts) -> Found | None:
     for other in facts.modules:
         if other.name == module:
             return Found(0, other.btf, other)
-    raise PlanError(f"program {program.name!r}: there are no types of a kernel module {module!r}")
+    raise _no_module(program, module, facts)
+
+
+def _no_module(program: ProgramSpec, module: str, facts: Facts) -> PlanError:
+    near = suggestion(nearest(module, [other.name for other in facts.modules]))
+    return PlanError(
+        f"program {program.name!r}: Linux {facts.release} has no types of a kernel module {module!r}{near}"
+    )
 
 
 def _in_program(program: ProgramSpec, facts: Facts) -> Found:
@@ -123,7 +144,7 @@ def _in_program(program: ProgramSpec, facts: Facts) -> Found:
     if not ids:
         raise PlanError(
             f"program {program.name!r}: the program it is bound to has no function {program.attach_to!r}"
-            + _near(program.attach_to, btf, Func, "")
+            + suggestion(nearest(program.attach_to, btf.names(Func)))
         )
     return Found(ids[0], btf)
 
@@ -134,9 +155,3 @@ def _what(program: ProgramSpec, kind: type[BtfType]) -> str:
     if program.expected_attach_type == bpf_attach_type.BPF_TRACE_ITER:
         return "iterator"
     return "security hook" if program.type == bpf_prog_type.BPF_PROG_TYPE_LSM else "function"
-
-
-def _near(name: str, btf: Btf, kind: type[BtfType], prefix: str) -> str:
-    """For a message: the names that look most like ``name``, without the prefix."""
-    near = nearest(name, (known for known in btf.names(kind) if known.startswith(prefix)))
-    return f"; the nearest are {', '.join(name.removeprefix(prefix) for name in near)}" if near else ""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from purebpf.btf.reader import MAGIC_BYTE_ORDERS, Btf
-from purebpf.btf.relocate import relocate
 from purebpf.errors import KernelError, ObjectFormatError
 
 _SHT_NOBITS = 8
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 # By ELF class: e_shoff and its place in the header, the place of e_shentsize, e_shnum and e_shstrndx, and of a section
 # header sh_name, sh_type, sh_offset and sh_size.
 _LAYOUTS = {1: ("I", 32, 46, "II8xII16x"), 2: ("Q", 40, 58, "II16xQQ24x")}
@@ -47,9 +47,10 @@ def read_btf(source: str | os.PathLike[str] | bytes, *, base: Btf | None = None,
 def _read(file: BinaryIO, size: int, base: Btf | None, where: str) -> Btf:
     magic = file.read(4)
     if magic[:2] in MAGIC_BYTE_ORDERS:
-        return Btf.from_bytes(magic + file.read(size), base=base, where=where)
+        file.seek(0)
+        return Btf.from_bytes(file.read(size), base=base, where=where)
     if magic != b"\x7fELF":
-        raise ObjectFormatError("neither BTF nor an ELF file", where=where)
+        raise ObjectFormatError("neither BTF nor an ELF file" + _what_else(magic + file.read(0x300)), where=where)
     sections = _sections(file, size, where)
     if ".BTF" not in sections:
         raise ObjectFormatError(
@@ -59,9 +60,24 @@ def _read(file: BinaryIO, size: int, base: Btf | None, where: str) -> Btf:
         )
     if ".BTF.base" not in sections:
         return Btf.from_bytes(sections[".BTF"], base=base, where=where)
+    from purebpf.btf.relocate import relocate  # few modules need it
+
     distilled = Btf.from_bytes(sections[".BTF.base"], where=f"{where} .BTF.base")
     btf = Btf.from_bytes(sections[".BTF"], base=distilled, where=where)
     return relocate(btf, base) if base else btf
+
+
+def _what_else(beginning: bytes) -> str:
+    """For a message: the kinds of files that are taken for types by mistake."""
+    for magic, compression in _COMPRESSED.items():
+        if beginning.startswith(magic):
+            return f": it is compressed with {compression}, and must be unpacked first"
+    if beginning[0x202:0x206] == b"HdrS":  # the kernel's Documentation/arch/x86/boot.rst
+        return (
+            ": it is a boot image with a compressed kernel in it, which scripts/extract-vmlinux of the kernel's source "
+            "unpacks"
+        )
+    return "" if beginning else ": it is empty"
 
 
 def _sections(file: BinaryIO, size: int, where: str) -> dict[str, bytes]:

@@ -10,14 +10,12 @@ Formats: the System V ABI, chapters 4 and 5, and https://docs.kernel.org/bpf/llv
 from __future__ import annotations
 
 import functools
-import io
 import os
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from purebpf.errors import KernelError, ObjectFormatError
 
@@ -36,11 +34,10 @@ MAX_NOBITS_SIZE = 64 << 20
 """More zero-initialised variables (``.bss``) than this are refused, in bytes: they take no room in the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One ELF section.  ``data`` is empty for a section that occupies no file space; ``size`` still counts."""
 
-    index: int
+    number: int
     name: str
     type: str
     executable: bool
@@ -50,11 +47,10 @@ class Section:
     info: int
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """One entry of the symbol table.  ``section`` is a section index, or None for undefined, absolute and common."""
+class Symbol(NamedTuple):
+    """One entry of the symbol table.  ``section`` is a section's number, or None for undefined, absolute and common."""
 
-    index: int
+    number: int
     name: str
     type: str
     binding: str
@@ -65,8 +61,7 @@ class Symbol:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ElfRelocation:
+class ElfRelocation(NamedTuple):
     """One relocation: ``offset`` in bytes within the section it applies to."""
 
     offset: int
@@ -74,17 +69,23 @@ class ElfRelocation:
     symbol: Symbol
 
 
-@dataclass(frozen=True)
 class ElfObject:
     """A BPF object file, read whole.
 
-    ``relocations`` is keyed by the index of the section they apply to; those of a section are sorted by offset.
+    ``relocations`` is keyed by the number of the section they apply to; those of a section are sorted by offset.
     """
 
-    byteorder: Literal["little", "big"]
-    sections: tuple[Section, ...]
-    symbols: tuple[Symbol, ...]
-    relocations: dict[int, tuple[ElfRelocation, ...]]
+    def __init__(
+        self,
+        byteorder: Literal["little", "big"],
+        sections: tuple[Section, ...],
+        symbols: tuple[Symbol, ...],
+        relocations: dict[int, tuple[ElfRelocation, ...]],
+    ) -> None:
+        self.byteorder = byteorder
+        self.sections = sections
+        self.symbols = symbols
+        self.relocations = relocations
 
     @functools.cached_property
     def _by_name(self) -> dict[str, Section]:
@@ -103,7 +104,7 @@ class ElfObject:
 
     def symbols_in(self, section: Section) -> list[Symbol]:
         """The symbols of a section, in the order of the symbol table."""
-        return self._symbols_in.get(section.index, [])
+        return self._symbols_in.get(section.number, [])
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -163,24 +164,29 @@ class _Reader:
     """Reads one file, table by table."""
 
     def __init__(self, data: bytes) -> None:
-        from elftools.elf.elffile import ELFFile
+        # Its ELFFile would do the same, but imports all that pyelftools knows of DWARF.
+        from elftools.elf.structs import ELFStructs
 
         self.data = data
-        self.elf = ELFFile(io.BytesIO(data))
+        self.structs = ELFStructs(little_endian=data[5] == 1, elfclass=64)
+        self.structs.create_basic_structs()
+        self.header = self.structs.Elf_Ehdr.parse(data[:_HEADER_SIZE])
+        kind, machine, abi = self.header["e_type"], self.header["e_machine"], self.header["e_ident"]["EI_OSABI"]
+        self.structs.create_advanced_structs(kind, machine, abi)
 
     def read(self) -> ElfObject:
         headers = self._section_headers()
         sections = self._sections(headers)
         symbols = self._symbols(headers, sections)
         return ElfObject(
-            byteorder="little" if self.elf.little_endian else "big",
+            byteorder="little" if self.structs.little_endian else "big",
             sections=sections,
             symbols=symbols,
             relocations=self._relocations(headers, sections, symbols),
         )
 
     def _section_headers(self) -> list[Any]:
-        offset, entry_size, count = (self.elf.header[field] for field in ("e_shoff", "e_shentsize", "e_shnum"))
+        offset, entry_size, count = (self.header[field] for field in ("e_shoff", "e_shentsize", "e_shnum"))
         if offset == 0 or count == 0:
             raise ObjectFormatError("the file has no sections", where="ELF header")
         if entry_size != _SECTION_HEADER_SIZE:
@@ -194,10 +200,10 @@ class _Reader:
                 where="ELF header",
             )
         table = self.data[offset : offset + count * entry_size]
-        return list(_entries(self.elf.structs.Elf_Shdr, table))
+        return list(_entries(self.structs.Elf_Shdr, table))
 
     def _sections(self, headers: list[Any]) -> tuple[Section, ...]:
-        names_index = self.elf.header["e_shstrndx"]
+        names_index = self.header["e_shstrndx"]
         if names_index >= len(headers):
             raise ObjectFormatError(
                 f"the names of sections are said to be in section {names_index} of {len(headers)}", where="ELF header"
@@ -246,19 +252,19 @@ class _Reader:
             )
         table = tables[0]
         where = f"section {table.name!r}"
-        _check_entry_size(headers[table.index], table, _SYMBOL_SIZE)
+        _check_entry_size(headers[table.number], table, _SYMBOL_SIZE)
         if table.link >= len(sections) or sections[table.link].type != "SHT_STRTAB":
             raise ObjectFormatError(
                 f"the names of symbols are said to be in section {table.link}, no string table", where=where
             )
         names = sections[table.link].data
         symbols = []
-        for index, entry in enumerate(_entries(self.elf.structs.Elf_Sym, table.data)):
+        for number, entry in enumerate(_entries(self.structs.Elf_Sym, table.data)):
             place = entry["st_shndx"]
             symbols.append(
                 Symbol(
-                    index=index,
-                    name=_string(names, entry["st_name"], f"{where}, name of symbol {index}"),
+                    number=number,
+                    name=_string(names, entry["st_name"], f"{where}, name of symbol {number}"),
                     type=str(entry["st_info"]["type"]),
                     binding=str(entry["st_info"]["bind"]),
                     visibility=str(entry["st_other"]["visibility"]),
@@ -275,7 +281,6 @@ class _Reader:
     ) -> dict[int, tuple[ElfRelocation, ...]]:
         """Those of code and of maps' values; clang writes others (for BTF, DWARF) that a loader has no use for."""
         found: dict[int, list[ElfRelocation]] = {}
-        structs = self.elf.structs
         for section in sections:
             if section.type not in _RELOCATION_SIZES:
                 continue
@@ -285,9 +290,9 @@ class _Reader:
             target = sections[section.info]
             if not target.executable and target.name not in _INITIALISED:
                 continue
-            _check_entry_size(headers[section.index], section, _RELOCATION_SIZES[section.type])
-            entries = found.setdefault(target.index, [])
-            layout = structs.Elf_Rel if section.type == "SHT_REL" else structs.Elf_Rela
+            _check_entry_size(headers[section.number], section, _RELOCATION_SIZES[section.type])
+            entries = found.setdefault(target.number, [])
+            layout = self.structs.Elf_Rel if section.type == "SHT_REL" else self.structs.Elf_Rela
             for index, entry in enumerate(_entries(layout, section.data)):
                 offset, number = entry["r_offset"], entry["r_info_sym"]
                 if number >= len(symbols):

@@ -17,8 +17,7 @@ which cannot stand in a section, has its place taken by a variable ``dummy_ksym`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from purebpf.btf.edit import BtfEditor
 from purebpf.btf.reader import Btf
@@ -38,40 +37,37 @@ _INT_SIZE = 4
 ValueKind = Literal["bool", "char", "int", "tristate", "string"]
 
 
-@dataclass(frozen=True, slots=True)
-class Extern:
-    """What the object leaves open.  One that ``is_weak`` may be missing: it is then zero, or a null pointer.
+class KconfigExtern(NamedTuple):
+    """A value of the kernel's configuration: ``size`` bytes at ``offset`` of the map ``.kconfig``.
 
-    ``type_id`` is its type in the object's BTF.
+    ``type_id`` is its type in the object's BTF.  ``kind`` says what values it takes; a "char" takes y, n and m, and
+    also numbers.
     """
 
     name: str
     is_weak: bool
     type_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class KconfigExtern(Extern):
-    """A value of the kernel's configuration: ``size`` bytes at ``offset`` of the map ``.kconfig``.
-
-    ``kind`` says what values it takes.  A "char" takes y, n and m, and also numbers.
-    """
-
     kind: ValueKind
     is_signed: bool
     size: int
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class KernelSymbol(Extern):
+class KernelSymbol(NamedTuple):
     """A variable or a function of the kernel.
 
     ``type_id`` is the type that it is declared with, behind typedefs and qualifiers; 0, void, if only the address of
     the symbol is of interest.
     """
 
+    name: str
+    is_weak: bool
+    type_id: int
     is_function: bool
+
+
+Extern: TypeAlias = KconfigExtern | KernelSymbol
+"""What the object leaves open.  One that ``is_weak`` may be missing: it is then zero, or a null pointer."""
 
 
 def is_extern(symbol: Symbol) -> bool:
@@ -191,14 +187,15 @@ def _in_order(found: Iterable[Extern], btf: Btf) -> dict[str, Extern]:
     end = 0
     for index, value in enumerate(values):
         align = aligns[value.name]
-        values[index] = replace(value, offset=-(-end // align) * align)
+        values[index] = value._replace(offset=-(-end // align) * align)
         end = values[index].offset + value.size
         if end > MAX_NOBITS_SIZE:
             raise ObjectFormatError(
                 f"{end} bytes; objects with more than {MAX_NOBITS_SIZE >> 20} MiB of such are refused",
                 where=f"section {KCONFIG!r}, extern {value.name!r}",
             )
-    return {extern.name: extern for extern in (*values, *symbols)}
+    in_order: list[Extern] = [*values, *symbols]
+    return {extern.name: extern for extern in in_order}
 
 
 def _rewrite_ksyms(
@@ -260,4 +257,4 @@ def _declared_extern(btf: Btf, section: Datasec, type_id: int, externs: Mapping[
 
 
 def _at(symbol: Symbol) -> str:
-    return f"symbol {symbol.index}, extern {symbol.name!r}"
+    return f"symbol {symbol.number}, extern {symbol.name!r}"

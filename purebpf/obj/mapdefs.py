@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from purebpf.abi.bpf import bpf_map_type
 from purebpf.btf.reader import Btf
@@ -34,8 +34,7 @@ _SLOT_SIZE = 8
 """In bytes: of a pointer in ``.values = {...}``; the object is compiled for BPF, where pointers have 64 bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Defined:
+class Defined(NamedTuple):
     """A map of section ``.maps``, and the byte offsets of its start and end there, and of its member ``values``."""
 
     start: int

@@ -27,6 +27,8 @@ Spec = TypeVar("Spec", bound=ObjectSpec)
 DataKind = Literal["data", "rodata", "bss"]
 
 TEXT = ".text"
+ARENA = ".addr_space.1"
+"""Where clang puts variables with ``__attribute__((address_space(1)))``: they are to be in the object's arena."""
 _CALL, _LD_IMM64 = 0x85, 0x18
 _PSEUDO_CALL = 1
 _LICENSE_MAX = 63
@@ -116,6 +118,7 @@ class _Parser:
         if section is not None and section.type == "SHT_PROGBITS":
             for offset, definition in mapdefs.legacy(self.elf, section, self.spec.btf):
                 self._add_map(definition.name, definition, section, offset)
+        found: list[Variable] = []
         section = self.elf.section(".maps")
         if section is not None:
             if self.spec.btf is None:
@@ -125,17 +128,38 @@ class _Parser:
             self.btf_defined = list(mapdefs.btf_defined(section, self.spec.btf))
             for defined in self.btf_defined:
                 self._add_map(defined.spec.name, defined.spec, section, defined.start)
-        places: dict[str, Variable] = {}
+            found += self._arena_variables()
         for section in self.elf.sections:
             kind = _data_kind(section)
             if kind is not None and section.size:
                 definition = self._data_map(section, kind)
                 self._add_map(section.name, definition, section, 0)
-                self.data_maps[section.index] = section.name
-                for variable in self._variables(section, definition):
-                    places.setdefault(variable.name, variable)
+                self.data_maps[section.number] = section.name
+                found += self._variables(section, section.name, definition)
+        places: dict[str, Variable] = {}
+        for variable in found:
+            places.setdefault(variable.name, variable)
         self.spec.variables = Variables(self.spec, places)
         self._kconfig_map()
+
+    def _arena_variables(self) -> list[Variable]:
+        """The variables of the object's arena; they become the arena's ``contents``."""
+        arenas = [key for key, entry in self.spec.maps.items() if entry.type == bpf_map_type.BPF_MAP_TYPE_ARENA]
+        if len(arenas) > 1:
+            raise ObjectFormatError("an object can have only one arena", where=f"maps {', '.join(map(repr, arenas))}")
+        section = self.elf.section(ARENA)
+        if section is None or section.type != "SHT_PROGBITS" or not section.size:
+            return []
+        if not arenas:
+            raise ObjectFormatError(
+                "its variables are to be in an arena, and section '.maps' defines none", where=f"section {ARENA!r}"
+            )
+        (key,) = arenas
+        definition = self.spec.maps[key]
+        definition.contents = bytearray(section.data)
+        definition.value_type_id = self.datasecs.get(ARENA, 0)
+        self.data_maps[section.number] = key
+        return self._variables(section, key, definition)
 
     def _kconfig_map(self) -> None:
         """The array for values of the kernel's configuration; the plan fills it for one kernel."""
@@ -159,15 +183,15 @@ class _Parser:
     def _struct_ops(self) -> None:
         for section in self.elf.sections:
             if section.name in struct_ops.SECTIONS and section.type == "SHT_PROGBITS" and section.size:
-                self.struct_ops[section.index] = list(struct_ops.definitions(section, self.spec.btf))
-                for _, definition in self.struct_ops[section.index]:
+                self.struct_ops[section.number] = list(struct_ops.definitions(section, self.spec.btf))
+                for _, definition in self.struct_ops[section.number]:
                     self._add_map(definition.name, definition, section, None)
 
     def _initial_values(self) -> None:
         """What map definitions hold of other maps and of programs, which are known by now."""
         section = self.elf.section(".maps")
         if section is not None:
-            relocations = self.elf.relocations.get(section.index, ())
+            relocations = self.elf.relocations.get(section.number, ())
             mapdefs.fill_slots(self.btf_defined, relocations, self.spec.programs, self.elf)
         for index, maps in self.struct_ops.items():
             assert self.spec.btf is not None
@@ -179,7 +203,7 @@ class _Parser:
             raise ObjectFormatError(f"there are two maps {key!r}", where=f"section {section.name!r}")
         self.spec.maps[key] = definition
         if offset is not None:  # else no program can refer to it
-            self.maps_by_place[section.index, offset] = key
+            self.maps_by_place[section.number, offset] = key
 
     def _data_map(self, section: Section, kind: DataKind) -> MapSpec:
         """The one-element array that holds a data section; a program addresses the bytes of its value directly."""
@@ -211,16 +235,14 @@ class _Parser:
         pairs = [(btf.type(place.type_id), place) for place in section.variables]
         return [(var, place) for var, place in pairs if isinstance(var, Var)]
 
-    def _variables(self, section: Section, definition: MapSpec) -> list[Variable]:
+    def _variables(self, section: Section, key: str, definition: MapSpec) -> list[Variable]:
         """Variables by BTF; what BTF does not tell (an object without it), by the symbols of the section."""
         if definition.value_type_id:
             described = self._btf_variables(definition.value_type_id)
-            found = [
-                Variable(var.name, section.name, place.offset, place.size, var.type_id) for var, place in described
-            ]
+            found = [Variable(var.name, key, place.offset, place.size, var.type_id) for var, place in described]
         else:
             found = [
-                Variable(symbol.name, section.name, symbol.value, symbol.size)
+                Variable(symbol.name, key, symbol.value, symbol.size)
                 for symbol in self.elf.symbols_in(section)
                 if symbol.type == "STT_OBJECT" and symbol.name
             ]
@@ -242,17 +264,17 @@ class _Parser:
     # Programs
 
     def _programs(self) -> None:
-        code = {s.index: s for s in self.elf.sections if s.executable and s.type == "SHT_PROGBITS" and s.size}
+        code = {s.number: s for s in self.elf.sections if s.executable and s.type == "SHT_PROGBITS" and s.size}
         functions = [
             (code[symbol.section], symbol)
             for symbol in self.elf.symbols
             if symbol.section in code and symbol.type == "STT_FUNC"
         ]
-        functions.sort(key=lambda pair: (pair[0].index, pair[1].value))
+        functions.sort(key=lambda pair: (pair[0].number, pair[1].value))
         _check_overlaps(functions)
         for section, symbol in functions:
             function = self._function(section, symbol)
-            if section.name == TEXT and len(functions) > 1:
+            if section.name == TEXT:
                 self.spec.subprograms[function.section_offset] = function
             elif function.name in self.spec.programs:
                 raise ObjectFormatError(f"there are two programs {function.name!r}", where=f"section {section.name!r}")
@@ -291,10 +313,10 @@ class _Parser:
 
     def _code(self, section: Section, start: int, end: int, where: str) -> tuple[bytes, tuple[Relocation, ...]]:
         """The instructions between two bytes of a section and their relocations; functions of one place share them."""
-        place = section.index, start, end
+        place = section.number, start, end
         if place not in self.code:
             insns = section.data[start:end]
-            entries = self.elf.relocations.get(section.index, ())
+            entries = self.elf.relocations.get(section.number, ())
             first, last = (bisect_left(entries, offset, key=lambda entry: entry.offset) for offset in (start, end))
             relocations = tuple(self._relocation(insns, start, entry, where) for entry in entries[first:last])
             self.code[place] = insns, relocations
@@ -311,7 +333,7 @@ class _Parser:
             raise ObjectFormatError(f"opcode {opcode:#x} at byte {entry.offset} cannot be relocated", where=where)
         if externs.is_extern(symbol):
             return self._extern_relocation(place, symbol.name, opcode, where)
-        in_text = self.text is not None and symbol.section == self.text.index
+        in_text = self.text is not None and symbol.section == self.text.number
         if opcode == _CALL:
             source = registers >> 4 if self.elf.byteorder == "little" else registers & 0xF
             if source != _PSEUDO_CALL or not in_text:

@@ -8,16 +8,14 @@ reads the program type off it.  The names are libbpf's.  In the table a name tha
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from purebpf.abi.bpf import bpf_attach_type as attach
 from purebpf.abi.bpf import bpf_prog_flags
 from purebpf.abi.bpf import bpf_prog_type as prog
 
 
-@dataclass(frozen=True, slots=True)
-class SectionDefinition:
+class SectionDefinition(NamedTuple):
     """One row: the section name, what the program is loaded as, and the flags its load needs.
 
     ``needs_btf_target``: at load time the program is bound to a function of the kernel or of another program, which is

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from purebpf.abi.bpf import bpf_attach_type, bpf_map_type, bpf_prog_type
 from purebpf.btf.ext import BtfExt
@@ -27,10 +27,14 @@ class MapSpec:
     it comes from the kernel's configuration, when the load is planned.  ``slots`` are the maps, or for a prog array
     the programs, that are to be in it from the start (``.values = {...}``): their names by index.
 
+    The ``contents`` of an arena are the variables that are to be in it; without any it has none.  ``value_type_id`` is
+    the BTF type of their section.
+
     A map of kind "struct_ops" holds functions for the kernel to call.  ``contents`` is then the struct as the object
     lays it out, and ``functions`` says by the names of its members which program stands where.
 
-    With ``autocreate`` False the map is not created; a program that uses it loads only if it cannot get there.
+    With ``autocreate`` False the map is not created; a program that uses it loads only if it cannot get there.  With
+    ``autoattach`` False a struct_ops map is left out when the object is attached.
     """
 
     name: str
@@ -47,19 +51,20 @@ class MapSpec:
     slots: dict[int, str] = field(default_factory=dict)
     functions: dict[str, str] = field(default_factory=dict)
     autocreate: bool = True
+    autoattach: bool = True
     pinning: int = 0
     kind: Literal["user", "data", "bss", "rodata", "kconfig", "struct_ops"] = "user"
     section: str = ""
     contents: bytearray | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """An instruction whose immediate the loader fills in.
 
     ``insn`` counts 8-byte slots from the start of the function.  Kinds: "map" puts in the address of the map
-    ``target``; "data" the address of a byte in the data section's map ``target``; "call" and "function" refer to code
-    at byte ``offset`` of section ``.text``; "extern" to the symbol ``target``, which the kernel is to provide.
+    ``target``; "data" the address of a byte in the map ``target`` of a data section or arena; "call" and "function"
+    refer to code at byte ``offset`` of section ``.text``; "extern" to the symbol ``target``, which the kernel is to
+    provide.
     """
 
     insn: int
@@ -75,7 +80,8 @@ class ProgramSpec:
     ``section_offset`` and the length of ``insns`` are in bytes.  ``attach_to`` is what follows the first slash of the
     section name.  A program whose section is not known has ``type`` BPF_PROG_TYPE_UNSPEC until it is set.
     ``attach_prog_fd`` is the descriptor of a loaded program, if the function ``attach_to`` is one of that program's and
-    not of the kernel: what ``freplace`` replaces, or ``fentry`` and ``fexit`` trace.
+    not of the kernel: what ``freplace`` replaces, or ``fentry`` and ``fexit`` trace.  With ``autoattach`` False the
+    program is left out when the object is attached.
     """
 
     name: str
@@ -90,14 +96,14 @@ class ProgramSpec:
     attach_prog_fd: int = 0
     prog_flags: int = 0
     autoload: bool = True
+    autoattach: bool = True
 
     def __repr__(self) -> str:
         return f"<ProgramSpec {self.name} in section {self.section!r}, {len(self.insns) // 8} instruction slots>"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """Where a global variable stands: ``size`` bytes at ``offset`` of the data section's map, and its BTF type id."""
+class Variable(NamedTuple):
+    """Where a global variable stands: ``size`` bytes at ``offset`` of a map's contents, and its BTF type id."""
 
     name: str
     map: str

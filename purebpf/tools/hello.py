@@ -36,7 +36,7 @@ class Front(Tool):
         return purebpf.TracePipe()
 
     def rows(self, bpf: purebpf.BpfObject, source: Any, session: Session) -> Iterator[Row]:
-        mark = f"purebpf-hello[{bpf.spec.variables['instance']}]: "
+        mark = f"purebpf-{self.name}[{bpf.spec.variables['instance']}]: "
         for line in _lines(bpf, source, session):
             match = _LINE.fullmatch(line)
             if match and match["text"].startswith(mark):

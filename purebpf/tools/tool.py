@@ -2,11 +2,12 @@
 
 A tool is a BPF object under ``prebuilt/`` and a front in Python that turns what the object delivers into rows: plain
 dicts of JSON values.  The runner (:mod:`purebpf.cli.run`) prints a row as the tool's line of text, or as JSON.  It
-goes in this order: ``prepare``, load, ``open``, attach, ``rows``.
+goes in this order: ``configure``, ``prepare``, load, ``open``, ``attach``, ``rows``.
 """
 
 from __future__ import annotations
 
+import argparse
 import errno
 import importlib
 import shlex
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 import purebpf
 from purebpf.tools.session import Session
 
-NAMES = ("execsnoop", "hello", "killsnoop", "opensnoop")
+NAMES = ("execsnoop", "hello", "hello-kprobe", "killsnoop", "opensnoop", "profile", "runqlat", "xdpcount")
 Row = dict[str, Any]
 
 # From the kernel's include/linux/errno.h.  When a signal interrupts a system call, this is how the call asks to be made
@@ -27,17 +28,26 @@ _RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 5
 
 
 class Tool:
-    """The front of one tool.  ``pages`` is the size of each perf ring that the user asked for, in memory pages."""
+    """The front of one tool."""
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
-    header: ClassVar[str] = ""
+    header: str = ""
     optional: ClassVar[frozenset[str]] = frozenset()
     """Programs whose hook some machines do not have; the tool does without them there."""
+    pages: int | None = None
+    """The size of each perf ring that the user asked for, in memory pages."""
 
-    def __init__(self, pages: int | None = None) -> None:
-        self.pages = pages
+    def __init__(self) -> None:
         self.lost = 0
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+        """Add what only this tool takes on the command line."""
+
+    def configure(self, options: argparse.Namespace) -> None:
+        """Take what was given on the command line: what ``add_options`` added, and the options of every run."""
+        self.pages = options.pages
 
     def prepare(self, spec: purebpf.ObjectSpec) -> None:
         """Set variables of the object before it is loaded."""
@@ -45,6 +55,17 @@ class Tool:
     def open(self, bpf: purebpf.BpfObject) -> AbstractContextManager[Any]:
         """What the events come from.  It is opened before the programs are attached, so that none is missed."""
         return nullcontext()
+
+    def attach(self, bpf: purebpf.BpfObject) -> None:
+        """Attach each program whose section says where.  A tool runs whole or not, but for what is ``optional``."""
+        for program in bpf.programs.values():
+            if not program.attaches_itself:
+                continue  # another program calls it
+            try:
+                bpf.links.append(program.attach())
+            except purebpf.AttachError:
+                if program.name not in self.optional:
+                    raise
 
     def rows(self, bpf: purebpf.BpfObject, source: Any, session: Session) -> Iterator[Row]:
         """The rows of a run, until the session is over.  ``source`` is what ``open()`` opened."""
@@ -80,9 +101,9 @@ class Tool:
         self.lost += number
 
 
-def tool(name: str, pages: int | None = None) -> Tool:
+def tool(name: str) -> type[Tool]:
     """The front of the tool with this name."""
-    front: Tool = importlib.import_module(f"purebpf.tools.{name}").Front(pages)
+    front: type[Tool] = importlib.import_module(f"purebpf.tools.{name.replace('-', '_')}").Front
     return front
 
 
@@ -108,6 +129,17 @@ def ring_events(bpf: purebpf.BpfObject, rings: Mapping[str, Any], session: Sessi
     for name, ring in rings.items():
         for event in ring.drain():
             yield name, event
+
+
+def whole_number(text: str) -> int:
+    """The type of an option, as argparse wants it: a number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return number
 
 
 def count(number: int, noun: str) -> str:

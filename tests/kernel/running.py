@@ -87,7 +87,7 @@ class Run:
     """
 
     def __init__(self, *arguments, command=None, read_output=True, wait=True, **options):
-        if "hello" in arguments:
+        if {"hello", "hello-kprobe"} & set(map(str, arguments)):
             wait_for_trace_pipe()
         options.setdefault("env", ENVIRONMENT)
         self.process = subprocess.Popen(

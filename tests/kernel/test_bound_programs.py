@@ -91,15 +91,15 @@ def congestion_controls():
     return Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
 
 
-def needs_tcp_struct_ops():
-    try:
-        found = purebpf.KernelFacts.running().btf.find("bpf_struct_ops_tcp_congestion_ops")
-    except purebpf.PureBpfError:
-        found = []
-    return pytest.mark.skipif(not found, reason="needs struct_ops of TCP in the kernel")
+def has_tcp_struct_ops():
+    btf = Path("/sys/kernel/btf/vmlinux")
+    return btf.exists() and b"\0bpf_struct_ops_tcp_congestion_ops\0" in btf.read_bytes()
 
 
-@needs_tcp_struct_ops()
+needs_tcp_struct_ops = pytest.mark.needs_kernel("struct_ops of TCP (Linux 5.6)", has_tcp_struct_ops)
+
+
+@needs_tcp_struct_ops
 def test_struct_ops():
     """The value, put into the map, registers the congestion control; removing it takes it away again."""
     before = congestion_controls()
@@ -116,7 +116,7 @@ def test_struct_ops():
             assert congestion_controls() == before
 
 
-@needs_tcp_struct_ops()
+@needs_tcp_struct_ops
 def test_struct_ops_are_called():
     """A connection is made with the congestion control, and data goes through."""
     with parse("mapinit_struct_ops").load() as loaded:
@@ -134,7 +134,7 @@ def test_struct_ops_are_called():
             del ops[bytes(4)]
 
 
-@needs_tcp_struct_ops()
+@needs_tcp_struct_ops
 def test_struct_ops_by_link():
     """Linux 6.4: the value waits in the map, and a link registers it."""
     with parse("mapinit_struct_ops_link").load() as loaded:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -252,7 +253,12 @@ def test_the_capabilities_that_the_hints_name_are_enough():
             attempt(function)
         attempt(load_program, bpf_prog_type.BPF_PROG_TYPE_XDP)
     """)
-    assert lines[:3] == ["done"] * 3
+    assert lines[:2] == ["done"] * 2
+    paranoid = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    if paranoid <= 2:
+        assert lines[2] == "done"
+    else:  # Debian's kernels
+        assert f"kernel.perf_event_paranoid is {paranoid}" in lines[2] and "CAP_SYS_ADMIN" in lines[2]
     assert "needs CAP_NET_ADMIN, which" in lines[3] and "--cap-add NET_ADMIN" in lines[3]
 
 

@@ -36,14 +36,20 @@ def run(loaded, name):
 
 
 def kernel_config():
-    for path in (Path(f"/boot/config-{os.uname().release}"), Path("/proc/config.gz")):
+    release = os.uname().release
+    places = (f"/boot/config-{release}", "/proc/config.gz", f"/lib/modules/{release}/config")
+    for path in map(Path, places):
         if path.exists():
             data = path.read_bytes()
             text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
             return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE))
-    pytest.skip("needs the kernel's configuration")
+    return None
 
 
+NEEDS_CONFIG = pytest.mark.needs_kernel("its configuration at hand", kernel_config() is not None)
+
+
+@NEEDS_CONFIG
 def test_a_program_reads_the_configuration():
     config = kernel_config()
     with parse("extern_kconfig").load() as loaded:
@@ -63,6 +69,7 @@ def test_a_program_reads_the_configuration():
     assert str(seen.hostname) == config["CONFIG_DEFAULT_HOSTNAME"].strip('"')[:3]
 
 
+@NEEDS_CONFIG
 def test_the_map_is_read_only():
     with parse("extern_kconfig").load() as loaded:
         with pytest.raises(purebpf.KernelError, match="EPERM"):
@@ -70,6 +77,7 @@ def test_the_map_is_read_only():
         assert "CONFIG_HZ" not in loaded.spec.variables
 
 
+@NEEDS_CONFIG
 def test_what_the_caller_says_goes_first():
     facts = KernelFacts.running(config=b"CONFIG_HZ=77\nCONFIG_BPF_JIT=m\n# CONFIG_BPF is not set\n")
     with parse("extern_kconfig").load(facts) as loaded:
@@ -172,6 +180,7 @@ def test_a_missing_function_that_is_called_without_asking():
     assert "The kernel has no function 'purebpf_missing' as declared" in str(caught.value)
 
 
+@NEEDS_CONFIG
 def test_a_variable_of_the_kernel():
     """Without CONFIG_KALLSYMS_ALL the kernel refuses it, and the error says why."""
     if "CONFIG_KALLSYMS_ALL" in kernel_config():

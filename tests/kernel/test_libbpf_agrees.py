@@ -34,6 +34,7 @@ NOT_LOADED = (
     "skipping unrecognized data section(4) .struct_ops.link",
     "exception callback type id not found in func_info",
     "extern (func ksym) 'bpf_rcu_read_lock': func_proto",  # although it is weak
+    "missing BPF prog type, check ELF section name '.text'",  # that a function alone there is no program
 )
 IN_OWN_BPFFS = ["unshare", "-m", "sh", "-c", 'mount -t bpf bpf /sys/fs/bpf && exec "$@"', "sh"]
 PINNED = [path for path in traced.OBJECTS if path.name == "mapinit_pinned.bpf.o"]

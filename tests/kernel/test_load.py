@@ -194,9 +194,10 @@ def test_the_whole_log(name, size, monkeypatch):
 
 
 def without_addresses(log):
-    return re.sub("0xffff[0-9a-f]{12}", "<address>", log)
+    return re.sub("0xff[0-9a-f]{14}", "<address>", log)
 
 
+@pytest.mark.skipif("PUREBPF_ROUNDS" in os.environ, reason="minutes of work for a slow machine (PUREBPF_ROUNDS)")
 def test_a_program_that_takes_too_many_steps():
     """A million; the log has 70 MB."""
     error = rejection(only("too_many_steps"))
@@ -327,12 +328,12 @@ def test_a_failed_load_leaves_nothing(what, monkeypatch):
     assert eventually(lambda: in_kernel(name) == 0)
 
 
-def test_a_thousand_rounds():
+def test_a_thousand_rounds(rounds):
     spec = only("fine")
     name = marked(spec)
     before = descriptors()
     in_the_kernel = len(bpftool("prog", "show"))
-    for _ in range(1000):
+    for _ in rounds(1000):
         with spec.load() as bpf:
             assert len(bpf.attach()) == 1
     assert descriptors() == before

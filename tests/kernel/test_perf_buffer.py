@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+from probing import RELEASE
 
 from purebpf.abi.attr import bpf_attr_map_create, bpf_attr_prog_load, bpf_attr_prog_test_run
 from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type
@@ -33,8 +34,7 @@ BPF_F_CURRENT_CPU = 0xFFFFFFFF
 BPF_F_TEST_RUN_ON_CPU = 1
 SLOTS = 128
 
-RELEASE = tuple(int(part) for part in os.uname().release.split(".")[:2])
-counts_last_losses = pytest.mark.skipif(RELEASE < (6, 0), reason="needs PERF_FORMAT_LOST, of Linux 6.0")
+counts_last_losses = pytest.mark.needs_kernel("PERF_FORMAT_LOST (Linux 6.0)", RELEASE >= (6, 0))
 
 
 def perf_event_array(max_entries=SLOTS):
@@ -542,7 +542,7 @@ def test_a_descriptor_that_is_no_perf_event_array():
 def test_rings_larger_than_the_limit_of_locked_memory(array):
     """Without CAP_IPC_LOCK the limit counts.  Capabilities belong to threads: take it from one made for that."""
     if Path("/proc/sys/kernel/perf_event_paranoid").read_text() == "-1\n":
-        pytest.skip("perf_event_paranoid is -1: there is no limit")
+        pytest.skip("needs a kernel with a limit of locked memory (kernel.perf_event_paranoid is -1)")
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     answers = []
 

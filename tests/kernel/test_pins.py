@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_tool("mount", "umount")]
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 PINNED = ["pinned_events", "pinned_hash", "pinned_ring", "pinned_with_a_map"]
-
-
-@pytest.fixture(scope="module")
-def bpffs(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bpffs")
-    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
 
 
 @pytest.fixture

@@ -435,10 +435,9 @@ def test_two_capabilities_are_enough():
         assert run.end() == 0
 
 
+@pytest.mark.needs_tool("bpftool")
 def test_nothing_is_left_behind():
     """No program and no map of a run that ended, in whatever way, is in the kernel."""
-    if shutil.which("bpftool") is None:
-        pytest.skip("needs bpftool")
 
     def programs():
         shown = subprocess.run(["bpftool", "-j", "prog", "show"], stdout=subprocess.PIPE, check=True).stdout

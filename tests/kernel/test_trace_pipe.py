@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from probing import RELEASE
 
 import purebpf
 from purebpf.errors import KernelError
@@ -18,7 +19,6 @@ from purebpf.kernel.tracefs import Tracefs
 pytestmark = pytest.mark.needs_root
 
 PREBUILT = Path(__file__).resolve().parents[2] / "prebuilt"
-RELEASE = tuple(int(part) for part in os.uname().release.split(".")[:2])
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_program_prints(pipe):
         assert lines_with(pipe, f"{name}-{os.getpid()}", 1)
 
 
-@pytest.mark.skipif(RELEASE < (6, 6), reason="since Linux 6.6 a second reader is refused")
+@pytest.mark.needs_kernel("a trace_pipe that refuses a second reader (Linux 6.6)", RELEASE >= (6, 6))
 def test_a_second_reader(pipe):
     with pytest.raises(KernelError, match=r"^opening trace_pipe: .*EBUSY.*Somebody else reads it") as caught:
         purebpf.TracePipe()

@@ -10,7 +10,7 @@ extern bool LINUX_HAS_SYSCALL_WRAPPER __kconfig __weak;
 extern bool CONFIG_BPF_SYSCALL __kconfig;
 extern char CONFIG_BPF_JIT __kconfig;
 extern enum libbpf_tristate CONFIG_INET __kconfig;
-extern unsigned char CONFIG_NR_CPUS_RANGE_BEGIN __kconfig;
+extern unsigned char CONFIG_PGTABLE_LEVELS __kconfig;
 extern short CONFIG_HZ __kconfig;
 extern unsigned long CONFIG_PHYSICAL_START __kconfig;
 extern long long CONFIG_LOG_BUF_SHIFT __kconfig;
@@ -25,7 +25,7 @@ int numbers(void *ctx)
 {
 	if (LINUX_KERNEL_VERSION < 0x50a00 || CONFIG_HZ < 100 || CONFIG_NUMBER_THAT_DOES_NOT_EXIST)
 		return 0;
-	return CONFIG_NR_CPUS_RANGE_BEGIN + CONFIG_PHYSICAL_START + CONFIG_LOG_BUF_SHIFT;
+	return CONFIG_PGTABLE_LEVELS + CONFIG_PHYSICAL_START + CONFIG_LOG_BUF_SHIFT;
 }
 
 SEC("raw_tp/sys_exit")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* A single function that is in no section of its own, and no license. It is a program, of no type yet. */
+/* A single function that is in no section of its own, and no license. It is no program. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

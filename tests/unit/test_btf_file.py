@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import struct
 import subprocess
@@ -73,7 +75,7 @@ def test_module_with_a_distilled_base(tmp_path):
     target = kernel(more=3)
     on_kernel = read_btf(path, base=target.btf())
     assert own(on_kernel)[1] == own(undistilled_module(target).btf(target.btf()))[1]
-    with pytest.raises(PlanError, match="build on int int of 4 bytes"):
+    with pytest.raises(PlanError, match=r"x86_64-linux\.o builds on int int of 4 bytes, and \.BTF has no such type"):
         read_btf(path, base=Btf.from_bytes(little()))
 
 
@@ -100,6 +102,21 @@ def test_what_has_no_types(tmp_path):
     for path in (tmp_path, tmp_path / "fifo", "/dev/zero"):
         with pytest.raises(ObjectFormatError, match=f"{path}: this is no regular file"):
             read_btf(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "neither BTF nor an ELF file: it is empty"),
+        (gzip.compress(little()), "it is compressed with gzip, and must be unpacked"),
+        (lzma.compress(little()), "it is compressed with xz"),
+        (bytes(0x202) + b"HdrS" + bytes(100), "a boot image with a compressed kernel in it, which scripts/extract-v"),
+        (b"MZ", "neither BTF nor an ELF file$"),
+    ],
+)
+def test_files_taken_for_types_by_mistake(content, message):
+    with pytest.raises(ObjectFormatError, match=message):
+        read_btf(content)
 
 
 @pytest.mark.needs_tool("clang-19", "llvm-objcopy-19")

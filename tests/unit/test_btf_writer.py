@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from btf_making import FUNC, FUNC_PROTO, PTR, STRUCT, TYPEDEF, Assembler, bpftool_types, compile_c
@@ -198,6 +198,12 @@ def values(numbers):
     return several(st.builds(EnumValue, NAMES, numbers))
 
 
+def with_id(found, type_id):
+    found = copy.copy(found)
+    found.id = type_id
+    return found
+
+
 HEAD = (st.just(0), NAMES)
 PROTOS = st.builds(FuncProto, *HEAD, IDS, several(st.builds(Param, NAMES, IDS)))
 MEMBERS = several(st.builds(Member, NAMES, IDS, U32, st.just(0))) | several(st.builds(Member, NAMES, IDS, U24, BYTES))
@@ -224,7 +230,7 @@ TYPES = st.one_of(
 @settings(max_examples=200, deadline=1000)
 @given(PROTOS, st.lists(TYPES, max_size=12), st.sampled_from(["little", "big"]))
 def test_any_types_are_read_back(first, others, byteorder):
-    types = [replace(found, id=i) for i, found in enumerate([first, *others], 1)]
+    types = [with_id(found, i) for i, found in enumerate([first, *others], 1)]
     again = Btf.from_bytes(write(types, byteorder=byteorder))
     assert types_of(again)[1:] == types
 

@@ -20,7 +20,8 @@ MIXED = str(OBJECTS / "cli_mixed.bpf.o")
 def test_list(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["execsnoop", "hello", "killsnoop", "opensnoop"]
+    names = ["execsnoop", "hello", "hello-kprobe", "killsnoop", "opensnoop", "profile", "runqlat", "xdpcount"]
+    assert [line.split()[0] for line in lines] == names
     assert all(len(line.split()) > 3 for line in lines)
 
 
@@ -47,6 +48,13 @@ def test_version(capsys):
         (["run", "hello", "--pages", "-4"], "--pages: '-4' is no whole number from 1 on"),
         (["run", "hello", "--set", "x"], "--set: 'x' is not VARIABLE=VALUE"),
         (["run", "hello", "--set", "=1"], "--set: '=1' is not VARIABLE=VALUE"),
+        (["run", "hello", "--ring"], "unrecognized arguments: --ring"),
+        (["run", "hello", "eth0"], "unrecognized arguments: eth0"),
+        (["run", "xdpcount"], "required: INTERFACE"),
+        (["run", "xdpcount", "eth0", "eth1"], "unrecognized arguments: eth1"),
+        (["run", "profile", "--pid", "me"], "--pid: 'me' is no whole number from 1 on"),
+        (["run", "profile", "--frequency", "0"], "--frequency: '0' is no whole number from 1 on"),
+        (["explain", "profile", "--folded"], "unrecognized arguments: --folded"),
     ],
 )
 def test_wrong_usage(arguments, message, capsys):
@@ -54,6 +62,24 @@ def test_wrong_usage(arguments, message, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("profile", "--folded"), ("xdpcount", "INTERFACE"), ("hello-kprobe", "--ring")]
+)
+def test_the_options_of_a_tool(name, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", name, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"options of {name}:" in text and option in text and "--duration" in text
+
+
+def test_no_options_of_tools_for_a_foreign_object(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert "--folded" not in text and "purebpf run NAME --help" in text
 
 
 def only_message(capsys):
@@ -69,7 +95,7 @@ def only_message(capsys):
     ("target", "message"),
     [
         ("execsnop", "did you mean execsnoop?"),
-        ("nothing-like-it", "The tools are execsnoop, hello, killsnoop, opensnoop"),
+        ("nothing-like-it", "The tools are execsnoop, hello, hello-kprobe, killsnoop, opensnoop, profile"),
         ("gone.bpf.o", "reading object file 'gone.bpf.o': No such file or directory (ENOENT)"),
         ("./gone", "reading object file 'gone': No such file or directory (ENOENT)"),
         ("x" * 300, "File name too long"),

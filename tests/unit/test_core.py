@@ -5,20 +5,24 @@ kernel's, has other layouts of the same types, and a constant that clang compute
 """
 
 import json
+import re
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from btf_making import PTR, Assembler
 from elftools.elf.elffile import ELFFile
 from hypothesis import given
 from hypothesis import strategies as st
 
+import purebpf
 from purebpf.btf.ext import BtfExt, CoreRelo
 from purebpf.btf.reader import Btf
 from purebpf.btf.types import Enum, Struct, Union
 from purebpf.errors import PlanError
 from purebpf.load.core import CoreTarget, Poisoned, bpf_core_relo_kind, relocate
+from purebpf.load.plan import line_at
 
 OBJECTS = Path(__file__).parent.parent / "objects"
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
@@ -214,28 +218,98 @@ def test_both_slots_of_a_64_bit_load_become_poison(target):
 def poison_message(name, target, **options):
     _, (poisoned,) = LOCAL.relocate(name, target, **options)
     assert isinstance(poisoned, Poisoned)
-    return poisoned.message
+    return str(poisoned)
 
 
 def test_poison_is_explained(target):
-    message = poison_message("load_gone", target, line_of=lambda index: f"core_local.bpf.c:{100 + index}")
-    assert "program 'load_gone', instruction 0 (core_local.bpf.c:100)" in message
-    assert "struct sample.gone" in message
-    assert "core_target.bpf.o) has no 'gone'; it has 'gone_by'" in message
+    of_target = f"of {TARGET.btf.where})"
+    message = poison_message("load_gone", target)
+    assert message.startswith("CO-RE cannot provide the offset of sample->gone: struct sample (type ")
+    assert message.endswith(f"{of_target} has no 'gone'; did you mean gone_by?")
 
     message = poison_message("enumval_gone", target)
-    assert "enum shade::SHADE_GONE" in message
-    assert "it has 'SHADE_LIGHT', 'SHADE_DARK'" in message
+    assert message.startswith("CO-RE cannot provide the value of enum shade::SHADE_GONE: enum shade (type ")
+    assert message.endswith("has no 'SHADE_GONE', only SHADE_DARK, SHADE_LIGHT")
 
-    assert "core_target.bpf.o has no struct absent" in poison_message("offset_absent", target)
+    assert poison_message("offset_absent", target).endswith(": core_target.bpf.o has no struct absent")
     message = poison_message("offset_kind_changed", target)
-    assert "core_target.bpf.o has no union kind_changed, only BTF_KIND_STRUCT kind_changed" in message
-    assert "struct sample.bytes[7]" in poison_message("offset_out_of_bounds", target)
-    assert "has 4 elements" in poison_message("offset_out_of_bounds", target)
-    assert "a type that is not compatible" in poison_message("offset_other_kind", target)
+    assert message.endswith("core_target.bpf.o has no union kind_changed, only struct kind_changed")
+    message = poison_message("offset_out_of_bounds", target)
+    assert "the offset of sample->bytes[7]: unsigned char[4] (type " in message
+    assert message.endswith("has 4 elements")
+    message = poison_message("offset_other_kind", target)
+    assert message.endswith(" has 'other_kind' as struct point, which cannot stand for int")
     message = poison_message("load_signed_grows", target)
     assert "4 bytes, the target has 8" in message
     assert "bit field" in poison_message("load_becomes_bits", target)
+
+
+def task_struct(*members, more=0):
+    """A kernel's BTF in which struct task_struct has these members, pointers to itself, and so many others."""
+    a = Assembler()
+    pointer = a.add(PTR, "", 2)
+    names = [*members, *(f"other{number}" for number in range(more))]
+    a.struct("task_struct", 8 * len(names), *((name, pointer, 64 * place) for place, name in enumerate(names)))
+    a.struct("task_structure", 0)
+    return a.btf()
+
+
+def reasons(path, kernel, function):
+    """Why instructions of a program are invalid for that kernel, each with its source line."""
+    plan = purebpf.parse(path).plan(purebpf.KernelFacts.offline(release="6.1.0", btf=kernel))
+    (load,) = (command for command in plan if str(command.creates) == f"<prog {function}>")
+    return [(line_at(load.lines, slot).rpartition(": ")[2], str(note)) for slot, note in load.notes.items()]
+
+
+EXECSNOOP = OBJECTS.parents[1] / "prebuilt" / "execsnoop.bpf.o"
+READS_PARENT = "event->ppid = BPF_CORE_READ(task, real_parent, tgid);"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "access", "instead"),
+    [
+        (task_struct("real_parent"), "->real_parent->tgid", "has no 'tgid', only real_parent"),
+        (task_struct("real_parent", "mm"), "->real_parent->tgid", "has no 'tgid', only real_parent, mm"),
+        (task_struct("real_parent", more=50), "->real_parent->tgid", "has no 'tgid' among its 51 members"),
+        (task_struct("parent", more=50), "->real_parent", "has no 'real_parent'; did you mean parent?"),
+        (
+            task_struct("real_parent", "tgid"),
+            "->real_parent->tgid",
+            "has 'tgid' as struct task_struct *, which cannot stand for int",
+        ),
+    ],
+)
+def test_the_access_is_shown_as_it_was_written(kernel, access, instead):
+    found = [reason for line, reason in reasons(EXECSNOOP, kernel, "exit_execve") if line == READS_PARENT]
+    where = f"struct task_struct (type 2 of {kernel.where})"
+    assert f"CO-RE cannot provide the offset of task_struct{access}: {where} {instead}" in found
+
+
+def test_a_type_that_is_not_there_is_explained():
+    a = Assembler()
+    a.struct("task_structure", 0)
+    found = [line for line in reasons(EXECSNOOP, a.btf(), "exit_execve") if line[0] == READS_PARENT]
+    assert [reason for _, reason in found] == [
+        f"CO-RE cannot provide the offset of task_struct->{access}: .BTF has no struct task_struct; did you mean "
+        "task_structure?"
+        for access in ("real_parent", "real_parent->tgid")
+    ]
+
+
+def test_modules_that_do_not_have_a_type_either_are_counted():
+    modules = [split_btf(TARGET.btf, name, 8) for name in ("one", "two")]
+    message = poison_message("offset_absent", CoreTarget(TARGET.btf, modules))
+    assert message.endswith(": neither core_target.bpf.o nor its 2 modules have struct absent")
+
+
+def test_types_that_contain_themselves_are_refused():
+    a = Assembler()
+    a.struct("task_struct", 8, ("", 1, 0), ("", 1, 0))
+    message = (
+        f"exit_execve', .*: {re.escape(READS_PARENT)}.: CO-RE cannot relocate the offset of task_struct->real_parent"
+    )
+    with pytest.raises(PlanError, match=message + ": the target nests more than 64 structs"):
+        reasons(EXECSNOOP, a.btf(), "exit_execve")
 
 
 # Several candidates
@@ -373,8 +447,8 @@ def test_instructions_that_cannot_be_patched(insns, what, target):
     options = {"local": LOCAL.btf, "target": target, "program": "wrong"}
     with pytest.raises(PlanError, match=what) as error:
         relocate(code, [CoreRelo(0, sample, "0:1:1", OFFSET)], line_of=lambda index: "here", **options)
-    assert "program 'wrong', instruction 0 (here)" in str(error.value)
-    assert "the offset of struct sample.at.y" in str(error.value)
+    assert "program 'wrong', instruction 0 (here): CO-RE" in str(error.value)
+    assert "the offset of sample->at.y" in str(error.value)
     assert code == before
 
 

@@ -59,6 +59,7 @@ class PretendedKernel:
         self.open = set()
         self.returned = []
         self.pins = []
+        self.mapped = []
         self.infos = {}
 
     def bpf(self, cmd, attr, *, action):
@@ -102,8 +103,12 @@ class PretendedKernel:
     def note_pin(self, path):
         self.pins.append(path)
 
-    def remove_pins(self):
+    def map_memory(self, handle, fd, mapped):
+        self.mapped.append((handle, fd.fileno(), mapped))
+
+    def undo(self):
         self.pins.clear()
+        self.mapped.clear()
 
 
 def names_of(attr):
@@ -184,6 +189,10 @@ def test_an_empty_license_is_a_pointer_all_the_same():
 STEPS = [(name, step) for name in ("load_variables", "load_map_types") for step in range(len(plan_of(name)))]
 
 
+TEMPORARY = ("module btf", "inner map")
+"""What is closed when all is loaded."""
+
+
 @pytest.mark.parametrize("name, step", STEPS)
 def test_whatever_step_fails_nothing_stays_open(name, step):
     plan = plan_of(name)
@@ -202,7 +211,9 @@ def test_whatever_step_fails_nothing_stays_open(name, step):
     if command.optional:
         owners = execute(plan, kernel)
         assert command.creates not in owners
-        assert kernel.open == set(kernel.returned) == {owner.number for owner in owners.values()}
+        assert kernel.open == {owner.number for owner in owners.values()}
+        closed = [each.creates for each in plan if each.creates and each.creates.kind in TEMPORARY]
+        assert len(kernel.returned) == len(kernel.open) + len(closed)
         return
     with pytest.raises(KernelError) as caught:
         execute(plan, kernel)
@@ -232,6 +243,41 @@ def test_a_map_that_is_refused_says_what_was_asked_for():
         "creating map 'counts': Invalid argument (EINVAL). It was asked for map_type = BPF_MAP_TYPE_HASH, "
         'key_size = 4, value_size = 8, max_entries = 8, map_name = "counts"'
     )
+
+
+# --- arenas ---
+
+
+def test_an_arena_is_mapped_when_it_is_created():
+    """Before a program is loaded that uses it: from the mapping the verifier knows the arena's address."""
+    plan = plan_of("conf_arena_variables")
+    kernel = PretendedKernel(lambda call: kernel.calls_when_mapped.append(len(kernel.mapped)) or 0)
+    kernel.calls_when_mapped = []
+    owners = execute(plan, kernel)
+    arena = Handle("map", "arena")
+    (mapped,) = (command.mapped for command in plan if command.creates == arena)
+    assert kernel.mapped == [(arena, owners[arena].number, mapped)]
+    created = next(index for index, command in enumerate(plan) if command.creates == arena)
+    assert kernel.calls_when_mapped == [0] * (created + 1) + [1] * (len(plan) - created - 1)
+
+
+def test_what_is_mapped_is_unmapped_if_loading_fails():
+    kernel = PretendedKernel(failing(bpf_cmd.BPF_PROG_LOAD, errno.EPERM))
+    with pytest.raises(KernelError):
+        execute(plan_of("conf_arena_variables"), kernel)
+    assert kernel.mapped == []
+    assert kernel.open == set()
+
+
+def test_an_arena_that_cannot_be_mapped():
+    class Kernel(PretendedKernel):
+        def map_memory(self, handle, fd, mapped):
+            raise KernelError(errno.EEXIST, f"mapping {handle.kind} {handle.name!r}")
+
+    kernel = Kernel()
+    with pytest.raises(KernelError, match="mapping map 'arena'"):
+        execute(plan_of("conf_arena_variables"), kernel)
+    assert kernel.open == set()
 
 
 # --- without BTF ---
@@ -409,7 +455,8 @@ def test_the_source_line_of_the_last_instruction():
 
 def test_the_reason_for_an_instruction_that_was_made_invalid():
     log = "7: (85) call unknown#195896080\ninvalid func unknown#195896080\n"
-    assert rejection(log, notes={7: "the kernel has no struct x"}).hint == "the kernel has no struct x"
+    hint = "The verifier stopped at instruction 7\nthe kernel has no struct x"
+    assert rejection(log, notes={7: "the kernel has no struct x"}).hint == hint
     assert rejection(log, notes={6: "the kernel has no struct x"}).hint == ""
 
 

@@ -251,8 +251,8 @@ def test_features_of_the_kernel():
         (
             integer("CONFIG_HZZ"),
             b"CONFIG_HZ=250\n",
-            "extern 'CONFIG_HZZ' is not in the given configuration: it is not set, or unknown to Linux 6.12.3; the "
-            "nearest are CONFIG_HZ. Declare it __weak to read 0 then",
+            "extern 'CONFIG_HZZ' is not in the given configuration: it is not set, or unknown to Linux 6.12.3; did "
+            "you mean CONFIG_HZ? Declare it __weak to read 0 then",
         ),
         (
             integer("CONFIG_HZ"),
@@ -281,7 +281,8 @@ def test_features_of_the_kernel():
         (
             integer("CONFIG_HZ", 1),
             b"CONFIG_HZ=256",
-            "the given configuration has CONFIG_HZ=256, which does not fit in the 8 bits that are declared",
+            "extern 'CONFIG_HZ': the given configuration has CONFIG_HZ=256, which does not fit in 8 bits, unsigned, "
+            "as it is declared",
         ),
         (
             integer("CONFIG_HZ"),
@@ -292,17 +293,19 @@ def test_features_of_the_kernel():
         (
             integer("CONFIG_HZ"),
             b"CONFIG_HZ=one",
-            "the given configuration has CONFIG_HZ=one, which is neither y, n or m, a string, nor a number",
+            "extern 'CONFIG_HZ': the given configuration has CONFIG_HZ=one, which is neither y, n or m, a string, "
+            "nor a number",
         ),
         (
             KconfigExtern("CONFIG_X", False, 1, "string", False, 4),
             b'CONFIG_X="',
-            'the given configuration has CONFIG_X=", a string without an end',
+            "extern 'CONFIG_X': the given configuration has CONFIG_X=\", a string without an end",
         ),
         (
             integer("LINUX_KERNEL_VERSION", 2),
             b"",
-            "Linux 6.12.3 has LINUX_KERNEL_VERSION=396291, which does not fit in the 16 bits that are declared",
+            "extern 'LINUX_KERNEL_VERSION': Linux 6.12.3 has LINUX_KERNEL_VERSION=396291, which does not fit in 16 "
+            "bits, unsigned, as it is declared",
         ),
         (
             integer("CONFIG_HZ"),
@@ -443,8 +446,9 @@ def test_an_address_in_an_instruction(name, value):
     [
         (
             SYMBOLS.replace(b"bpf_link_put", b"bpf_link_putt"),
-            "extern 'bpf_link_put' is not in the given symbols, where there are no variables without "
-            "CONFIG_KALLSYMS_ALL; the nearest are bpf_link_putt. Declare it __weak to have a null pointer then",
+            "extern 'bpf_link_put' is not in the given symbols, which has variables only with "
+            "CONFIG_KALLSYMS_ALL, and a module's symbols only while it is loaded; did you mean bpf_link_putt? "
+            "Declare it __weak to have a null pointer then",
         ),
         (
             SYMBOLS + b"\nffffffff81000060 T bpf_link_put",
@@ -510,7 +514,7 @@ def test_functions_of_modules():
 def test_modules_of_kernels_without_their_types():
     kernel = Kernel(LOCKS)
     modules = {"tasks": Kernel(TASKS, base=kernel).btf()}
-    with pytest.raises(PlanError, match=r"there is no function 'bpf_task_from_pid' in the BTF of Linux 6.12.3[.;]"):
+    with pytest.raises(PlanError, match=r"there is no function 'bpf_task_from_pid' in .BTF of Linux 6.12.3[.;]"):
         parse("extern_kfuncs").plan(facts(kernel, modules=modules, features={Feature.MODULE_BTF: False}))
 
 
@@ -562,8 +566,8 @@ def test_weak_functions():
     [
         (
             Kernel((*LOCKS, "bpf_task_from_pids", "bpf_task_release")),
-            "extern 'bpf_task_from_pid': there is no function 'bpf_task_from_pid' in the BTF of Linux 6.12.3; the "
-            "nearest are bpf_task_from_pids. Declare it __weak to test for it with bpf_ksym_exists()",
+            "extern 'bpf_task_from_pid': there is no function 'bpf_task_from_pid' in .BTF of Linux 6.12.3; did "
+            "you mean bpf_task_from_pids? Declare it __weak to test for it with bpf_ksym_exists()",
         ),
         (
             None,
@@ -580,7 +584,7 @@ def test_functions_that_are_missing(kernel, message):
 
 def test_a_variable_that_is_missing():
     with pytest.raises(
-        PlanError, match=r"no variable 'runqueues' in the BTF .*; of variables, it describes only those"
+        PlanError, match=r"no variable 'runqueues' in .BTF of .*; of variables, it describes only those"
     ):
         parse("extern_variables").plan(facts(Kernel(variables=["bpf_prog_active"])))
 
@@ -589,7 +593,7 @@ def test_a_variable_of_another_type():
     kernel = Kernel(variables=["runqueues"])
     with pytest.raises(PlanError) as caught:
         parse("extern_variables").plan(facts(kernel))
-    assert str(caught.value) == "extern 'runqueues' is declared as struct rq, and in the kernel 'runqueues' is int"
+    assert str(caught.value) == "extern 'runqueues' is declared as struct rq, and in .BTF it is int"
 
 
 def test_a_function_of_another_type():
@@ -599,6 +603,6 @@ def test_a_function_of_another_type():
     with pytest.raises(PlanError) as caught:
         parse("extern_kfuncs").plan(facts(kernel))
     assert str(caught.value) == (
-        "extern 'bpf_rcu_read_lock' is declared as void (), and in the kernel 'bpf_rcu_read_lock' is "
+        "extern 'bpf_rcu_read_lock' is declared as void (), and in .BTF it is "
         "struct task_struct * (struct task_struct *, int)"
     )

@@ -9,8 +9,14 @@ import errno
 
 import pytest
 
-from purebpf.abi.attr import bpf_attr_map_create, bpf_attr_map_elem, bpf_attr_prog_load
-from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type
+from purebpf.abi.attr import (
+    bpf_attr_link_create,
+    bpf_attr_map_create,
+    bpf_attr_map_elem,
+    bpf_attr_prog_attach,
+    bpf_attr_prog_load,
+)
+from purebpf.abi.bpf import bpf_attach_type, bpf_cmd, bpf_map_type, bpf_prog_type
 from purebpf.kernel import diagnose
 from purebpf.kernel.diagnose import Situation, bpf_hint, hint, needed_for
 
@@ -132,6 +138,9 @@ def test_perf_events():
     assert "needs CAP_PERFMON" in text and "kernel.perf_event_paranoid is 4" in text
     assert hint(errno.EACCES, "perf_event_open", needed, Situation(status=status(PERFMON))) == ""
     assert hint(errno.EACCES, "perf_event_open", needed, Situation(status=status(SYS_ADMIN))) == ""
+    # Debian's kernels know 3, Ubuntu's 4, and what CAP_PERFMON allows they do not.
+    text = hint(errno.EACCES, "perf_event_open", needed, Situation(status=status(PERFMON), perf_event_paranoid=3))
+    assert "kernel.perf_event_paranoid is 3" in text and "CAP_SYS_ADMIN" in text
 
 
 def test_limits():
@@ -181,6 +190,26 @@ def test_capabilities_of_other_commands():
     sockets = bpf_attr_map_create(map_type=bpf_map_type.BPF_MAP_TYPE_SOCKHASH)
     assert needed_for(bpf_cmd.BPF_MAP_CREATE, sockets) == {"CAP_BPF", "CAP_NET_ADMIN"}
     assert needed_for(bpf_cmd.BPF_PROG_GET_NEXT_ID, MAP) == {"CAP_SYS_ADMIN"}
+
+
+@pytest.mark.parametrize(
+    ("hook", "needed"),
+    [
+        (bpf_attach_type.BPF_CGROUP_INET_INGRESS, {"CAP_BPF", "CAP_NET_ADMIN"}),
+        (bpf_attach_type.BPF_NETFILTER, {"CAP_BPF", "CAP_NET_ADMIN"}),
+        (bpf_attach_type.BPF_PERF_EVENT, {"CAP_BPF"}),
+    ],
+)
+def test_what_attaching_takes(hook, needed):
+    assert needed_for(bpf_cmd.BPF_LINK_CREATE, bpf_attr_link_create(attach_type=hook)) == needed
+    assert needed_for(bpf_cmd.BPF_PROG_ATTACH, bpf_attr_prog_attach(attach_type=hook)) == needed
+
+
+def test_what_is_no_system_call_of_its_own():
+    here = Situation(status=status(ALL & ~(NET_ADMIN | SYS_ADMIN)))
+    assert "rtnetlink needs CAP_NET_ADMIN" in hint(errno.EPERM, "rtnetlink", {"CAP_NET_ADMIN"}, here)
+    filtered = Situation(status=status(ALL, seccomp=2))
+    assert hint(errno.EPERM, "rtnetlink", {"CAP_NET_ADMIN"}, filtered) == ""
 
 
 @pytest.mark.parametrize(

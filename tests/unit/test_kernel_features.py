@@ -14,7 +14,9 @@ from purebpf.load.features import Feature
 MODERN = {Feature.MEMCG_ACCOUNT: True}
 # These need BTF, and BTF is not for everybody: a process that may load none goes without, as with libbpf.
 OF_BTF = {feature for feature in Feature if feature.name.startswith("BTF")} | {Feature.MODULE_BTF, Feature.ARG_CTX_TAG}
-NOT_PROBED = {Feature.SYSCALL_WRAPPER, Feature.MEMCG_ACCOUNT}  # not by bpf(2); not at all here
+NOT_PROBED = {  # not by bpf(2); the last one not at all here
+    *(Feature.SYSCALL_WRAPPER, Feature.KPROBE_PMU, Feature.UPROBE_PMU, Feature.UPROBE_SYSCALL, Feature.MEMCG_ACCOUNT),
+}
 
 
 def test_every_feature_has_a_probe():
@@ -66,6 +68,15 @@ def test_who_may_load_no_btf_does_without(monkeypatch):
     assert not any(Features(MODERN).has(feature) for feature in OF_BTF - {Feature.MODULE_BTF})
 
 
+def test_the_first_probe_may_itself_be_beyond_the_limit(monkeypatch):
+    """On a kernel that counts BPF memory by user, other processes of the user may have used it up."""
+    monkeypatch.setattr(features, "bpf", kernel_that_answers(errno.EPERM))
+    assert not Features().has(Feature.MEMCG_ACCOUNT)
+    monkeypatch.setattr(features, "bpf", kernel_that_answers(errno.ENOMEM))
+    with pytest.raises(KernelError):
+        Features().has(Feature.MEMCG_ACCOUNT)
+
+
 def test_the_limit_is_raised_before_the_first_probe(monkeypatch):
     """On a kernel that counts the probes' own programs against it."""
     steps = []
@@ -84,4 +95,4 @@ def test_the_running_kernel():
     some = Features()
     for feature in Feature:
         if feature.since <= (5, 8):
-            assert some.has(feature) or feature is Feature.SYSCALL_WRAPPER, feature
+            assert some.has(feature) or feature in (Feature.SYSCALL_WRAPPER, Feature.KPROBE_PMU), feature

@@ -15,10 +15,12 @@ from purebpf.load.plan import make_plan
 ON_5_10 = {
     *(Feature.PROG_NAME, Feature.GLOBAL_DATA, Feature.BTF, Feature.BTF_FUNC, Feature.BTF_DATASEC),
     *(Feature.BTF_GLOBAL_FUNC, Feature.ARRAY_MMAP, Feature.EXP_ATTACH_TYPE, Feature.PROBE_READ_KERN),
-    *(Feature.PROG_BIND_MAP, Feature.SYSCALL_WRAPPER),
+    *(Feature.PROG_BIND_MAP, Feature.SYSCALL_WRAPPER, Feature.CGROUP_LINK, Feature.XDP_LINK),
+    *(Feature.KPROBE_PMU, Feature.UPROBE_PMU),
 }
 ON_6_1 = set(Feature) - {
-    *(Feature.BTF_QMARK_DATASEC, Feature.BTF_LAYOUT, Feature.UPROBE_MULTI_LINK, Feature.ARG_CTX_TAG)
+    *(Feature.BTF_QMARK_DATASEC, Feature.BTF_LAYOUT, Feature.UPROBE_MULTI_LINK, Feature.ARG_CTX_TAG),
+    *(Feature.TCX_LINK, Feature.SOCKMAP_LINK, Feature.LDIMM64_FULL_RANGE_OFF, Feature.UPROBE_SYSCALL),
 }
 
 

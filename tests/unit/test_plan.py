@@ -16,7 +16,7 @@ import purebpf
 from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type
 from purebpf.errors import ObjectFormatError, PlanError, PureBpfError
 from purebpf.load.facts import Facts
-from purebpf.load.plan import Handle, SourceLine, line_at, make_plan, show
+from purebpf.load.plan import Handle, Mapped, SourceLine, line_at, make_plan, show
 from purebpf.obj.spec import MapSpec, ObjectSpec, ProgramSpec, Relocation
 
 HASH, ARRAY = bpf_map_type.BPF_MAP_TYPE_HASH, bpf_map_type.BPF_MAP_TYPE_ARRAY
@@ -306,9 +306,9 @@ def test_source_lines_of_subprograms():
 
 
 def test_line_at():
-    lines = [SourceLine(4, "b"), SourceLine(0, "a"), SourceLine(9, "c")]
+    lines = [SourceLine(0, "a"), SourceLine(4, "b"), SourceLine(9, "c")]
     assert [line_at(lines, slot) for slot in (0, 3, 4, 8, 9, 100)] == ["a", "a", "b", "b", "c", "c"]
-    assert line_at(lines[:1], 3) == line_at([], 0) == ""
+    assert line_at(lines[1:], 3) == line_at([], 0) == ""
 
 
 def test_endless_code():
@@ -359,13 +359,63 @@ def test_an_extern_that_is_not_declared():
         make_plan(spec, facts())
 
 
-def test_an_arena():
+# --- arenas ---
+
+ARENA = Handle("map", "arena")
+
+
+@pytest.mark.parametrize(("release", "start"), [("6.12.0", 0), ("7.0.0", 8 * 4096)])
+def test_the_variables_of_an_arena(release, start):
+    """They take its last pages if the kernel can address those."""
+    spec = parse("conf_arena_variables")
+    size = len(spec.maps["arena"].contents)
+    assert 4096 < size <= 2 * 4096
+    plan = make_plan(spec, facts(release))
+    create = next(command for command in plan if command.creates == ARENA)
+    assert create.mapped == Mapped(10 * 4096, 0, bytes(spec.maps["arena"].contents), start)
+    assert not create.fields.keys() & {"btf_fd", "btf_value_type_id"}
+    assert not [c for c in commands(plan, bpf_cmd.BPF_MAP_UPDATE_ELEM) if c.fields["map_fd"] == ARENA]
+    assert f"then mapped into memory: 40960 bytes, with {size} bytes of variables from {start} on" in str(plan)
+    code = load_of(plan, "address").fields["insns"]
+    loads = [slot for slot, handle in code.handles if handle == ARENA]
+    assert {code.insns[slot * 8 + 1] >> 4 for slot in loads} == {BPF_PSEUDO_MAP_VALUE}
+    counts, history = (start + spec.variables.places[name].offset for name in ("counts", "history"))
+    places = {struct.unpack_from("<I", code.insns, slot * 8 + 12)[0] for slot in loads}
+    assert places == {counts, history}
+
+
+def test_an_arena_without_variables():
+    """Whether the kernel could address them is not asked."""
     spec = made()
-    spec.maps["m"] = MapSpec("m", bpf_map_type.BPF_MAP_TYPE_ARENA, max_entries=1)
-    with pytest.raises(PlanError, match=r"map 'm' is an arena, .*, which this version of purebpf cannot map"):
-        make_plan(spec, facts())
-    spec.maps["m"].autocreate = False
-    make_plan(spec, facts())
+    spec.maps["arena"] = MapSpec("arena", bpf_map_type.BPF_MAP_TYPE_ARENA, max_entries=3, map_extra=1 << 44)
+    plan = make_plan(spec, facts(page_size=65536))
+    (mapped,) = (command.mapped for command in plan if command.creates == ARENA)
+    assert mapped == Mapped(3 * 65536, 1 << 44)
+    assert "then mapped into memory: 196608 bytes at 0x100000000000\n" in str(plan)
+
+
+def test_an_arena_that_is_not_created():
+    spec = parse("conf_arena_variables")
+    spec.maps["arena"].autocreate = False
+    plan = make_plan(spec, facts())
+    assert not any(command.mapped for command in plan)
+    assert "Map 'arena', which it uses, is not created" in load_of(plan, "use").notes.values()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_entries": 1}, r"arena 'arena' has 4096 bytes, too few for its \d+ bytes of variables"),
+        ({"map_flags": 1 << 10 | 1 << 17}, "has variables, and the flag BPF_F_SEGV_ON_FAULT"),
+    ],
+)
+@pytest.mark.parametrize("release", ["6.12.0", "7.0.0"])
+def test_an_arena_that_cannot_hold_its_variables(change, message, release):
+    spec = parse("conf_arena_variables")
+    for name, value in change.items():
+        setattr(spec.maps["arena"], name, value)
+    with pytest.raises(PlanError, match=message):
+        make_plan(spec, facts(release))
 
 
 # --- maps that come filled, pinned, or not at all ---

@@ -106,12 +106,16 @@ def test_of_a_module(section, module, name):
 @pytest.mark.parametrize(
     "section, message",
     [
-        ("fentry/do_exitt", "Linux 6.1.0 has no function 'do_exitt'; the nearest are do_exit"),
+        ("fentry/do_exitt", "Linux 6.1.0 has no function 'do_exitt'; did you mean do_exit?"),
         ("fentry/sched_switch", "has no function 'sched_switch'"),
         ("fentry/mod:only_other", "has no function 'only_other' in module 'mod'"),
-        ("fentry/nothing:do_exit", "has no function 'do_exit' in module 'nothing'"),
-        ("tp_btf/sched_swich", "has no tracepoint 'sched_swich'; the nearest are sched_switch"),
-        ("lsm/file_opne", "has no security hook 'file_opne'; the nearest are file_open"),
+        ("fentry/mod:in_modul", "has no function 'in_modul' in module 'mod'; did you mean in_module?"),
+        ("fentry/only_othr", "has no function 'only_othr'; did you mean only_other?"),
+        ("fentry/nothing:do_exit", "Linux 6.1.0 has no types of a kernel module 'nothing'"),
+        ("fentry/modul:do_exit", "has no types of a kernel module 'modul'; did you mean module or mod?"),
+        ("fentry/vmlinux:do_exitt", "has no function 'do_exitt' in module 'vmlinux'; did you mean do_exit?"),
+        ("tp_btf/sched_swich", "has no tracepoint 'sched_swich'; did you mean sched_switch?"),
+        ("lsm/file_opne", "has no security hook 'file_opne'; did you mean file_open?"),
         ("fentry/", "section 'fentry/do_nanosleep' does not say which function to bind it to; write fentry/FUNCTION"),
         (
             "freplace/replaceable",
@@ -123,6 +127,13 @@ def test_missing(section, message):
     with pytest.raises(PlanError) as error:
         find_target(program(section), facts())
     assert message in str(error.value)
+
+
+def test_a_kernel_without_security_hooks():
+    made, _ = types("do_exit")
+    kernel = Facts(release="6.1.0", read_btf=made.btf, byteorder="little", possible_cpus=1, page_size=4096)
+    with pytest.raises(PlanError, match=r"no security hook 'file_open', nor any other: .* without CONFIG_BPF_LSM"):
+        find_target(program("lsm/file_open"), kernel)
 
 
 def test_no_types_at_all():
@@ -146,7 +157,7 @@ def test_of_a_program():
         one.attach_prog_fd = 55
         assert find_target(one, known).type_id == types("other", "replaceable")[1]["replaceable"]
         one.attach_to = "replacable"
-        with pytest.raises(PlanError, match="has no function 'replacable'; the nearest are replaceable"):
+        with pytest.raises(PlanError, match=r"has no function 'replacable'; did you mean replaceable\?"):
             find_target(one, known)
         with pytest.raises(PlanError, match="the program it is bound to: programs are loaded only in a running kernel"):
             find_target(one, facts())

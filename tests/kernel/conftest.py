@@ -1,0 +1,16 @@
+"""Fixtures of the kernel tests."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def bpffs(tmp_path_factory):
+    """A BPF file system, mounted for the tests and unmounted after them."""
+    path = tmp_path_factory.mktemp("bpffs")
+    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
