@@ -13,8 +13,8 @@ going when the running kernel refuses something.
 Of each object those programs are loaded that load by default, and if there are others, all.  If a loader refuses, each
 program of that object is loaded alone as well, so that one that cannot be loaded hides no other.
 
-A table comes out, and a list of the differences.  The exit status is 1 if there is one that comparison.py does not
-explain, or an explanation that is of no use any more.
+A table comes out; then what is explained, and why; what all refuse, and why; and what differs without an explanation.
+The exit status is 1 if there is any of the latter, or an explanation that is of no use any more.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import concurrent.futures
 import re
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,9 @@ from .loaders import ROOT, Job, Loader, Target, build, link
 from .recording import Load
 
 Loads = dict[Job, Load]
+
+_LONGEST_COMPLAINT = 150
+"""In characters, where the whole is not asked for."""
 
 
 @dataclass
@@ -67,7 +71,8 @@ class Row:
     programs: Count = field(default_factory=Count)
     instructions: int = 0
     differences: dict[Job, list[Difference]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[Job, tuple[str, str]] = field(default_factory=dict)
+    """What purebpf and libbpf complain of."""
 
 
 def main() -> int:
@@ -82,12 +87,10 @@ def main() -> int:
         paths = [path.absolute() for path in options.objects] or all_objects(directory, libbpfs[-1])
         rows = []
         for target in targets(options.target):
-            loads = load_all(target, [*libbpfs, purebpf], paths, directory)
+            loads = load_all(target, [purebpf, *libbpfs], paths, directory)  # the slowest first
             rows += [compare(target, libbpf, loads[libbpf], loads[purebpf]) for libbpf in libbpfs]
     print_table(rows)
-    if options.verbose:
-        for row in rows:
-            print(f"\nRefused by both, {row.libbpf} {row.target}", *row.refused, sep="\n    ")
+    print_refused(rows, options.verbose)
     return print_differences(rows, options.verbose, is_whole=not (options.objects or options.target))
 
 
@@ -143,8 +146,10 @@ def compare(target: Target, libbpf: Loader, theirs: Loads, ours: Loads) -> Row:
         found = row.differences[job] = differences(load, ours[job])
         is_refused = load.outcome == ours[job].outcome == "refused"
         if is_refused:
-            complaints = f"libbpf: {one_line(load.complaint)}; purebpf: {one_line(ours[job].complaint)}"
-            row.refused.append(f"{job.name} ({job.selected}): {complaints}")
+            row.refused[job] = (
+                one_line(ours[job].complaint).replace(f"{job.path}: ", ""),
+                one_line(load.complaint),
+            )
         if job.selected == "default":
             row.objects.add(libbpf.name, job, found, is_refused)
         if job.selected == "all" or (job.selected == "default") == (job.path in alone):
@@ -173,6 +178,34 @@ def print_table(rows: list[Row]) -> None:
     print(f"{'loaded for':20}{'as by':11}{columns}   {columns}{'instructions':>14}")
     for row in rows:
         print(f"{row.target:20}{row.libbpf:11}{row.objects.row()}   {row.programs.row()}{row.instructions:14}")
+    print("equal: every field of every call; explained: equal but for what is explained below; refused: by all loaders")
+
+
+def print_refused(rows: list[Row], is_verbose: bool) -> None:
+    """List the objects that are refused by both, where, and what purebpf complains of; or all that all complain of."""
+    refused: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
+    for row in rows:
+        for job, (ours, theirs) in row.refused.items():
+            if is_verbose:
+                refused[f"{job.name} ({job.selected})"][f"{ours}; {theirs}"].append(f"{row.libbpf} {row.target}")
+            elif job.selected == "default":
+                refused[job.name][ours].append(row.target)
+    if refused:
+        print("\nRefused" + (", with the words of purebpf and libbpf:" if is_verbose else ", as purebpf says it:"))
+    for name, complaints in sorted(refused.items()):
+        if not is_verbose:
+            first, *_ = complaints
+            complaints = {_shortened(first): [place for places in complaints.values() for place in places]}
+        for complaint, places in complaints.items():
+            print_indented(f"{name}: {complaint}{_where(places, len(rows))}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_COMPLAINT else text[:_LONGEST_COMPLAINT] + " ..."
+
+
+def print_indented(text: str) -> None:
+    print(textwrap.fill(text, 118, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False))
 
 
 def print_differences(rows: list[Row], is_verbose: bool, is_whole: bool) -> int:
@@ -190,12 +223,14 @@ def print_differences(rows: list[Row], is_verbose: bool, is_whole: bool) -> int:
                     texts.append(f"{difference.what}: {difference.how}" if is_verbose else _kind(difference))
             if texts:
                 others[tuple(dict.fromkeys(texts))].setdefault(job, []).append(f"{row.libbpf} {row.target}")
-    for reason, names in explained.items():
-        print(f"\nMeant to differ: {reason.reason}\n    {', '.join(sorted(names))}")
+    for reason in EXPLANATIONS:
+        if reason in explained:
+            print(f"\nExplained: {reason}")
+            print_indented(", ".join(sorted(explained[reason])))
     asked = [reason for reason in EXPLANATIONS if any(reason.is_about(row.libbpf) for row in rows)]
     useless = [reason for reason in asked if reason not in explained] if is_whole else []
     for reason in useless:
-        print(f"\nNothing differs any more as explained by: {reason.reason}")
+        print(f"\nNothing differs any more as explained by: {reason}")
     for texts, jobs in sorted(others.items(), key=lambda item: -len(item[1])):
         print("\n" + "\n".join(texts))
         print_jobs(jobs, len(rows))
@@ -207,14 +242,18 @@ def print_jobs(jobs: dict[Job, list[str]], everywhere: int) -> None:
     """Which programs of which objects, and where if not everywhere."""
     lines: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for job, places in jobs.items():
-        lines[job.name, "" if len(places) == everywhere else f"  [{'; '.join(places)}]"].append(job.selected)
+        lines[job.name, _where(places, everywhere)].append(job.selected)
     for (name, where), selected in sorted(lines.items()):
-        print(f"    {name}: {', '.join(selected)}{where}")
+        print_indented(f"{name}: {', '.join(selected)}{where}")
+
+
+def _where(places: list[str], everywhere: int) -> str:
+    return "" if len(places) == everywhere else f"  [{', '.join(dict.fromkeys(places))}]"
 
 
 def _kind(difference: Difference) -> str:
     """What differences of many objects have in common: without names and numbers."""
-    if difference.what.startswith(("refused", "order")):
+    if difference.what.startswith(("refused", "order")) or difference.what.endswith("crashed"):
         return re.sub(r"'[^']*'|\d+", "...", f"{difference.what}: {difference.how}")
     return f"{difference.what.partition(' ')[0]}: {difference.how.partition(':')[0]}"
 

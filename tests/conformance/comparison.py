@@ -25,19 +25,27 @@ class Difference:
 class Explanation:
     """A difference that is meant to be, for ``reason``: where the text "OBJECT WHAT: HOW" matches ``pattern``.
 
-    ``libbpf``: the version that it is a difference from, if not from all.
+    ``since``: the version of libbpf with which purebpf agrees, if it is a difference from older ones only.
     """
 
     pattern: str
     reason: str
-    libbpf: str = ""
+    since: str = ""
 
     def covers(self, libbpf: str, name: str, difference: Difference) -> bool:
         text = f"{name} {difference.what}: {difference.how}"
         return self.is_about(libbpf) and re.search(self.pattern, text) is not None
 
     def is_about(self, libbpf: str) -> bool:
-        return self.libbpf in ("", libbpf)
+        return not self.since or version(libbpf) < version(self.since)
+
+    def __str__(self) -> str:
+        return f"{self.reason} [libbpf before {self.since}]" if self.since else f"{self.reason} [any libbpf]"
+
+
+def version(name: str) -> tuple[int, ...]:
+    """``"libbpf 1.1"`` -> (1, 1)"""
+    return tuple(int(number) for number in re.findall(r"\d+", name))
 
 
 # Where versions of libbpf differ, purebpf does as the newest does.
@@ -48,35 +56,75 @@ EXPLANATIONS = [
     ),
     Explanation(
         r" BPF_PROG_LOAD .*: kern_version: | BPF_MAP_UPDATE_ELEM map \S*\.kconfig: value: ",
-        "libbpf 1.1 does not know where Debian's kernels before 6.12 tell their version",
-        "libbpf 1.1",
+        "The patch level of Debian's kernels before 6.12, which stands elsewhere than in their release, was unknown",
+        "1.2",
     ),
-    Explanation(r"missing BPF prog type", "sections that came after libbpf 1.1", "libbpf 1.1"),
     Explanation(
-        r"attr '\w+': expected PTR, got enum",
-        "64-bit attributes of maps came after libbpf 1.1",
-        "libbpf 1.1",
+        r" BPF_PROG_LOAD \w+: insns: .*'\d+:\\tcall 0x0' by libbpf, '\d+:\\tcall 0x7754[0-9a-f]{4}' by purebpf",
+        "The call of a kernel function that is missing was one of function 0, not of a number that tells which it is",
+        "1.2",
+    ),
+    Explanation(
+        r"^hook_struct_ops_s refused by libbpf: .*on_struct_ops_s is not struct_ops BPF program",
+        "The section struct_ops.s was not known",
+        "1.2",
+    ),
+    Explanation(
+        r"^conf_kfunc BPF_PROG_LOAD call_flavour: insns: ",
+        "Flavours of kernel functions were not known",
+        "1.3",
+    ),
+    Explanation(
+        r"^(extern_weak_kfuncs|conf_kfunc_wrong_type) refused by libbpf: .*func_proto \[\d+\] incompatible with kernel",
+        "A weak kernel function of another type than declared was an error, and did not count as missing",
+        "1.3",
     ),
     Explanation(
         r"expected_attach_type: 0 by libbpf, 48 by purebpf",
-        "after libbpf 1.1, USDT programs are loaded for attaching to many places at once",
-        "libbpf 1.1",
+        "USDT programs were not loaded for links to many places at once",
+        "1.3",
+    ),
+    Explanation(
+        r"^conf_exceptions BPF_PROG_LOAD throws: |^target_exceptions BPF_PROG_LOAD with_callback: ",
+        "There were no functions for exceptions: the tag exception_callback was ignored, and the function left out",
+        "1.3",
+    ),
+    Explanation(
+        r"^(conf_arg_tags|old_kernels_context) (BPF_BTF_LOAD : btf(_size)?|BPF_PROG_LOAD \w+: func_info): ",
+        "For kernels that do not know the tag arg:ctx, the types of such arguments were not replaced",
+        "1.4",
+    ),
+    Explanation(
+        r"^(conf_struct_ops_new|mapinit_struct_ops_link) BPF_\w+ \w+: ",
+        "Maps in .struct_ops.link, those that are created on demand only, flavours of their type, and members that the "
+        "kernel does not have, were not known",
+        "1.4",
+    ),
+    Explanation(r"attr '\w+': expected PTR, got enum", "Maps had no attributes of 64 bits", "1.4"),
+    Explanation(
+        r"^conf_arena_variables refused by libbpf: .*'\.addr_space\.1'|^conf_arenas refused by purebpf: ",
+        "Arenas were not known; neither that they hold variables, nor that an object can have only one",
+        "1.4",
     ),
     Explanation(
         r"failed to find kernel BTF type ID of 'vmlinux:",
-        'after libbpf 1.1, "vmlinux:" before a function\'s name says that it is in no module',
-        "libbpf 1.1",
+        '"vmlinux:" before a function\'s name, which says that it is in no module, was not known',
+        "1.5",
     ),
     Explanation(
-        r"func_proto \[\d+\] incompatible with kernel|conf_kfunc\w* BPF_PROG_LOAD call\w*: (insns|errno)",
-        "weak kernel functions of another type, and flavours of functions, came after libbpf 1.1",
-        "libbpf 1.1",
+        r"^obj_text_program refused by libbpf: .*missing BPF prog type",
+        "A function alone in .text counted as a program, and as one of no known type",
+        "1.5",
     ),
     Explanation(
-        r"conf_exceptions BPF_PROG_LOAD throws: ", "functions for exceptions came after libbpf 1.1", "libbpf 1.1"
+        r" refused by libbpf: .*missing BPF prog type, check .* name '(f\w+\.multi|(raw_)?tp|(raw_)?tracepoint)",
+        "Tracing of many functions, and tracepoints by programs that may sleep, were not known",
+        "1.8",
     ),
     Explanation(
-        r"conf_struct_ops_new BPF_\w+ \w+: ", "conf_struct_ops_new has what came after libbpf 1.1", "libbpf 1.1"
+        r" refused by libbpf: .*missing BPF prog type",
+        "Some sections were not known; fsession is the newest",
+        "1.7",
     ),
 ]
 
@@ -85,7 +133,7 @@ def differences(libbpf: Load, purebpf: Load) -> list[Difference]:
     """How purebpf's loading differs from libbpf's; a refusal that both share is no difference."""
     for loader, load in (("libbpf", libbpf), ("purebpf", purebpf)):
         if load.outcome == "crashed":
-            return [Difference(f"{loader} crashed", load.selected)]
+            return [Difference(f"{loader} crashed", load.complaint or load.selected)]
     if libbpf.outcome == purebpf.outcome == "refused":
         return []
     if libbpf.outcome == "refused":
@@ -105,16 +153,17 @@ def differences(libbpf: Load, purebpf: Load) -> list[Difference]:
 
 
 def call_differences(libbpf: Call, purebpf: Call) -> Iterator[str]:
-    """The fields in which two calls differ."""
-    for name in libbpf.fields | purebpf.fields:
-        theirs, ours = libbpf.fields.get(name, 0), purebpf.fields.get(name, 0)
-        if theirs == ours:
+    """The fields in which two calls differ; what the kernel answers counts if it was told the same."""
+    pairs = {name: (libbpf.fields.get(name, 0), purebpf.fields.get(name, 0)) for name in libbpf.fields | purebpf.fields}
+    differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    for name, (theirs, ours) in differing.items():
+        if name == "errno" and len(differing) > 1:
             continue
         if name == "insns" and isinstance(theirs, bytes) and isinstance(ours, bytes):
             yield f"insns: {_instruction_difference(theirs, ours)}"
         elif isinstance(theirs, bytes) and isinstance(ours, bytes):
-            pairs = zip(theirs, ours, strict=False)
-            at = next((at for at, pair in enumerate(pairs) if pair[0] != pair[1]), min(len(theirs), len(ours)))
+            both = enumerate(zip(theirs, ours, strict=False))
+            at = next((at for at, pair in both if pair[0] != pair[1]), min(len(theirs), len(ours)))
             yield f"{name}: at byte {at} {_show(theirs[at:])} by libbpf, {_show(ours[at:])} by purebpf"
         else:
             yield f"{name}: {_show(theirs)} by libbpf, {_show(ours)} by purebpf"

@@ -1,9 +1,10 @@
 """What the suite compares on, from Debian's archive: kernels' types, a newer libbpf, and the programs of libbpf-tools.
 
-The archive is the one that this machine's apt is set up for, and apt does the fetching and checks the signatures.  Each
-suite has an apt root of its own in the cache directory; the machine's own package lists are not touched.  A package is
-looked up in the suite's index first and then asked for by exact name and version, since apt takes a name that it does
-not know for a pattern.
+The archive is the one that this machine's apt is set up for.  apt does the fetching, tries again what fails, and checks
+signatures and checksums: of a suite's index against its signed release, of a package against the index.  Each suite
+has an apt root of its own in the cache directory; the machine's own package lists are not touched.  A package is looked
+up in the suite's index first and then asked for by exact name and version, since apt takes a name that it does not know
+for a pattern.
 
 Everything is kept in ``$PUREBPF_CACHE`` (``~/.cache/purebpf``).  To get newer versions, delete that directory.
 """
@@ -50,15 +51,24 @@ class Kernel:
 
 
 def kernels() -> dict[str, Kernel]:
-    """The kernels of Debian that must work, by their version.  Of the unstable suite whatever is newest."""
-    suites = [
-        ("Debian-Security", "bullseye-security", r"5\.10\."),
-        ("Debian-Security", "bookworm-security", r"6\.1\."),
-        ("Debian", "trixie", r"6\.12\."),
-        ("Debian", "sid", r"\d+\."),
+    """The kernels of Debian that must work, by their version."""
+    found = [_kernel(suite, version) for suite, version in kernel_suites()]
+    return {short_version(kernel.release): kernel for kernel in found}
+
+
+def kernel_suites() -> list[tuple[Suite, str]]:
+    """Where those kernels come from, and how their versions begin.  Of the unstable suite whatever is newest."""
+    return [
+        (Suite("Debian-Security", "bullseye-security"), r"5\.10\."),
+        (Suite("Debian-Security", "bookworm-security"), r"6\.1\."),
+        (Suite("Debian", "trixie"), r"6\.12\."),
+        (Suite("Debian", "sid"), r"\d+\."),
     ]
-    found = [_kernel(Suite(*suite), version) for *suite, version in suites]
-    return {".".join(kernel.release.split(".")[:2]).split("+")[0]: kernel for kernel in found}
+
+
+def short_version(release: str) -> str:
+    """What people call a kernel: 6.12 for ``6.12.107+deb13-cloud-amd64``."""
+    return ".".join(release.split(".")[:2]).split("+")[0]
 
 
 def libbpf() -> Path:
@@ -73,7 +83,7 @@ def libbpf() -> Path:
         shutil.copy(new / "build" / "libbpf.a", new)
         shutil.copytree(source, new / "bpf")
 
-    return _cached("libbpf", make)
+    return cached("libbpf", make)
 
 
 def tool_objects() -> list[Path]:
@@ -87,7 +97,7 @@ def tool_objects() -> list[Path]:
                 (new / f"{Path(name).name}.bpf.o").write_bytes(found)
         package.unlink()
 
-    return sorted(_cached("libbpf-tools", make).glob("*.bpf.o"))
+    return sorted(cached("libbpf-tools", make).glob("*.bpf.o"))
 
 
 def embedded_objects(program: bytes) -> Iterator[bytes]:
@@ -123,6 +133,8 @@ class Suite:
             "APT::Architecture=amd64",
             "APT::Architectures::=amd64",
             "APT::Sandbox::User=root",
+            "APT::Update::Error-Mode=any",  # without its index, a suite would look empty
+            "Acquire::Retries=5",
         ]
         return [word for option in options for word in ("-o", option)]
 
@@ -149,6 +161,13 @@ class Suite:
         (path,) = directory.glob(f"{package}_*.deb")
         return path
 
+    def download_with_dependencies(self, packages: list[str], directory: Path) -> list[Path]:
+        """Fetch packages and all that they depend on, but not what Debian takes for granted (Essential)."""
+        (directory / "partial").mkdir()
+        options = ["-o", f"Dir::Cache::archives={directory}", "--no-install-recommends", "--download-only"]
+        _run(["apt-get", *self._updated, *options, "install", "-qq", "--yes", *packages])
+        return sorted(directory.glob("*.deb"))
+
     def download_source(self, package: str, directory: Path) -> None:
         """Fetch the files of a source package."""
         _run(["apt-get", *self._updated, "source", "-qq", "--download-only", "--only-source", package], directory)
@@ -158,13 +177,7 @@ def _kernel(suite: Suite, version: str) -> Kernel:
     """The newest kernel of a suite whose version matches, from the variant for virtual machines: that is small."""
 
     def make(new: Path) -> None:
-        packages = suite.versions()
-        releases = [re.fullmatch(rf"linux-image-({version}.*-cloud-amd64)", package) for package in packages]
-        release = max((found[1] for found in releases if found), key=_numbers)
-        # Newer kernels come in parts, and linux-image-... has nothing but dependencies.
-        parts = [f"linux-{part}-{release}" for part in ("binary", "base")]
-        for package in parts if parts[0] in packages else [f"linux-image-{release}"]:
-            file = suite.download(package, packages[package], new)
+        for file in download_kernel(suite, version, ("binary", "base"), new):
             for path, content in _files(file):
                 if re.fullmatch(r"(boot|usr/lib/modules)/.*\bconfig(-.*)?", path):
                     (new / "config").write_bytes(content)
@@ -173,9 +186,41 @@ def _kernel(suite: Suite, version: str) -> Kernel:
                     (new / "btf").write_bytes(kernel_types(content))
             file.unlink()
 
-    directory = _cached(f"kernel-{suite.name}", make)
+    directory = cached(f"kernel-{suite.name}", make)
     release, _, build = (directory / "version").read_text().partition(" ")
     return Kernel(release, build[build.index("#") :], directory / "btf", directory / "config")
+
+
+def download_kernel(suite: Suite, version: str, parts: tuple[str, ...], directory: Path) -> list[Path]:
+    """Fetch the packages of a suite's newest kernel.
+
+    Newer kernels come in parts, of which those asked for are fetched: ``binary`` has the image, ``base`` the
+    configuration, and ``modules`` the modules.  Of older kernels one package has all.
+    """
+    packages = suite.versions()
+    releases = [re.fullmatch(rf"linux-image-({version}.*-cloud-amd64)", package) for package in packages]
+    release = max((found[1] for found in releases if found), key=_numbers)
+    names = [f"linux-{part}-{release}" for part in parts]
+    if names[0] not in packages:
+        names = [f"linux-image-{release}"]
+    return [suite.download(name, packages[name], directory) for name in names]
+
+
+def modules() -> Path:
+    """A directory with the types of Debian's kernel 6.12, ``btf``, and some of its modules, ``NAME.ko``."""
+
+    def make(new: Path) -> None:
+        (kernel,) = (each for each in kernel_suites() if each[0].name == "trixie")
+        for file in download_kernel(*kernel, ("binary", "modules"), new):
+            for path, content in _files(file):
+                module = re.fullmatch(r".*/((?:drop_monitor|nf_conntrack|veth)\.ko)\.xz", path)
+                if module:
+                    (new / module[1]).write_bytes(lzma.decompress(content))
+                elif re.fullmatch(r"(boot|usr/lib/modules)/.*\bvmlinuz(-.*)?", path):
+                    (new / "btf").write_bytes(kernel_types(content))
+            file.unlink()
+
+    return cached("modules", make)
 
 
 def image_version(image: bytes) -> str:
@@ -224,7 +269,7 @@ def _mirrors() -> dict[str, str]:
     return dict(line.split() for line in lines if line.startswith("Debian"))
 
 
-def _cached(name: str, make: Callable[[Path], None]) -> Path:
+def cached(name: str, make: Callable[[Path], None]) -> Path:
     """A directory of the cache; ``make`` fills it if it is not there."""
     final = CACHE / name
     if not final.exists():
@@ -235,7 +280,12 @@ def _cached(name: str, make: Callable[[Path], None]) -> Path:
         except BaseException:
             shutil.rmtree(new)
             raise
-        new.rename(final)
+        try:
+            new.rename(final)
+        except OSError:
+            shutil.rmtree(new)
+            if not final.exists():  # else another process was faster
+                raise
     return final
 
 

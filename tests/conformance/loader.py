@@ -24,12 +24,13 @@ def load(kernel: purebpf.KernelFacts, path: str, programs: str) -> None:
             names.append(f"{'' if program.autoload else '?'}{program.name}")
             if programs != "default":
                 program.autoload = programs in ("all", program.name)
-        spec.load(kernel).close()
+        with spec.load(kernel):
+            mark("loaded")
     except purebpf.PureBpfError as error:
         complaint = str(error)
-    except Exception as error:  # noqa: BLE001 - what should not happen is a difference as well, and not the last
+        mark("refused")
+    except Exception as error:  # noqa: BLE001 - what should not happen counts as a crash, but does not end the run
         complaint = f"{type(error).__name__}: {error}"
-    mark("refused" if complaint else "loaded")
     mark("".join(f" {name}" for name in names) + "\n" + complaint)
 
 

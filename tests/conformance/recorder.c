@@ -11,6 +11,9 @@
  * its number says nothing, as loaders duplicate and replace them. One that a map's new value holds is called "value",
  * one that the call returned "new".
  *
+ * An arena that is mapped becomes a line "mmap ERRNO ADDRESS SIZE map:map:ID", with the address that was asked for, and
+ * after the loading one more with what is in it then: "memory BYTES map:map:ID".
+ *
  * A command that does not exist, MARK, puts a line of the loader's own into the file: "mark TEXT".
  *
  * The loader shall go on where this machine's kernel refuses something that another kernel may take, since what matters
@@ -30,12 +33,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #define MARK 9999
 #define LOAD_ATTEMPTS 5
+#define MAP_TYPE_ARENA 33
+/* As much of an arena is recorded as the objects' ones have. */
+#define LARGEST_MEMORY (1 << 20)
 
 /* Room for attributes that are newer than the header this is compiled with. */
 union attributes {
@@ -283,7 +290,7 @@ static long stand_in_map(const union bpf_attr *asked)
 /* Programs and maps without a name, and those with a name of libbpf's, find out what the kernel can do. */
 static int is_the_objects(const char *name)
 {
-	return *name && strncmp(name, "libbpf_", 7) && strcmp(name, "det_arg_ctx");
+	return *name && strncmp(name, "libbpf_", 7) && strcmp(name, "det_arg_ctx") && strcmp(name, "global_reloc");
 }
 
 /* The stand-ins, as numbers of the kernel's: those of maps are negative. */
@@ -371,8 +378,30 @@ static long recorded(int command, union attributes *attributes, void *theirs, si
 	return result;
 }
 
+/* The arena that is mapped; an object has one at most. */
+static struct {
+	const void *address;
+	size_t size;
+	int fd;
+} arena;
+
+static void put_memory(void)
+{
+	if (!arena.address || arena.size > LARGEST_MEMORY)
+		return;
+	begin_line();
+	fprintf(line, "memory ");
+	put_bytes(arena.address, arena.size);
+	put_object_as("map", arena.fd);
+	end_line();
+}
+
 static long mark(const char *text, size_t size)
 {
+	if (size == strlen("loaded") && !strncmp(text, "loaded", size))
+		put_memory();
+	else
+		arena.address = NULL;
 	begin_line();
 	fprintf(line, "mark ");
 	for (size_t i = 0; i < size; i++)
@@ -425,6 +454,36 @@ long syscall(long number, ...)
 		return bpf(word[0], (void *)word[1], word[2]);
 	return kernel(number, word[0], word[1], word[2], word[3], word[4], word[5]);
 }
+
+void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+	static void *(*libc_mmap)(void *, size_t, int, int, int, off_t);
+	struct bpf_map_info map = {};
+	void *result;
+	__u32 id;
+
+	if (!libc_mmap)
+		libc_mmap = dlsym(RTLD_NEXT, "mmap");
+	result = libc_mmap(address, size, protection, flags, fd, offset);
+	int answer = result == MAP_FAILED ? errno : 0;
+
+	if (fd >= 0 && *object(fd, &id, &map) && map.type == MAP_TYPE_ARENA) {
+		begin_line();
+		fprintf(line, "mmap %d %lu %zu", answer, (unsigned long)address, size);
+		put_object_as("map", fd);
+		end_line();
+		if (!answer) {
+			arena.address = result;
+			arena.size = size;
+			arena.fd = fd;
+		}
+	}
+	errno = answer;
+	return result;
+}
+
+/* The same, by the name that it has for who is compiled for large files. */
+void *mmap64(void *, size_t, int, int, int, off_t) __attribute__((alias("mmap")));
 
 int uname(struct utsname *names)
 {

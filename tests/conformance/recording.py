@@ -20,19 +20,24 @@ Value = int | bytes | str | tuple[object, ...]
 
 _LOG = ("log_", "btf_log_")
 _LD_IMM64 = 0x18
+_PROBES = ("det_arg_ctx", "global_reloc", "purebpf_test")
+"""Names of programs that find out what the kernel can do."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One bpf(2) call: ``subject`` is the name of what it is about; fields that are zero are left out."""
+    """One bpf(2) call: ``subject`` is the name of what it is about; fields that are zero are left out.
 
-    cmd: bpf_cmd
+    Beside the commands there are "mmap", which maps an arena, and "memory", what is in it after the loading.
+    """
+
+    name: str
     subject: str
     fields: dict[str, Value]
 
     @property
     def title(self) -> str:
-        return f"{self.cmd.name} {self.subject}"
+        return f"{self.name} {self.subject}"
 
 
 @dataclass
@@ -48,7 +53,7 @@ class Load:
 
     def code(self) -> list[Call]:
         """The calls that load programs."""
-        return [call for call in self.calls if call.cmd == bpf_cmd.BPF_PROG_LOAD]
+        return [call for call in self.calls if call.name == bpf_cmd.BPF_PROG_LOAD.name]
 
 
 @dataclass
@@ -60,13 +65,22 @@ class _Line:
     objects: dict[str, str]
 
 
+@dataclass
+class _Mapping:
+    """A line that says how an arena is mapped, or what is in it."""
+
+    name: str
+    fields: dict[str, Value]
+    arena: str
+
+
 def read(path: Path) -> list[Load]:
     """All loadings of a recording, in order."""
     loads: list[Load] = []
-    lines: list[_Line] = []
+    lines: list[_Line | _Mapping] = []
     for text in path.read_text(errors="backslashreplace").splitlines():
         if not text.startswith("mark "):
-            lines.append(_line(text))
+            lines.append(_mapping(text) if text.startswith("m") else _line(text))
             continue
         text = text.removeprefix("mark ")
         if text.startswith("begin "):
@@ -96,12 +110,25 @@ def _line(text: str) -> _Line:
     return line
 
 
-def _calls(lines: list[_Line]) -> Iterator[Call]:
+def _mapping(text: str) -> _Mapping:
+    name, *rest, target = text.split(" ")
+    arena = target.partition(":")[2]
+    if name == "memory":
+        return _Mapping(name, {"contents": bytes.fromhex(rest[0])}, arena)
+    fields = dict(zip(("errno", "address", "size"), [int(word) for word in rest], strict=True))
+    return _Mapping(name, {key: value for key, value in fields.items() if value}, arena)
+
+
+def _calls(lines: list[_Line | _Mapping]) -> Iterator[Call]:
     """The calls that load the object; ``names`` are those of the kernel's objects, by kind and id."""
-    used = {id for line in lines if _name(line) for label, id in line.objects.items() if label != "new"}
+    calls = [line for line in lines if isinstance(line, _Line)]
+    used = {id for line in calls if _name(line) for label, id in line.objects.items() if label != "new"}
     probing: set[str] = set()
     names: dict[str, str] = {}
     for line in lines:
+        if isinstance(line, _Mapping):
+            yield Call(line.name, names[line.arena], line.fields)
+            continue
         new = line.objects.get("new")
         if _is_probe(line, used) or not probing.isdisjoint(line.objects.values()):
             probing |= {new} if new else set()
@@ -115,7 +142,7 @@ def _calls(lines: list[_Line]) -> Iterator[Call]:
             # The kernel cuts names off, so that several objects can have the same.
             names[new] = _unused(f"{kind} {subject}".strip(), names)
             subject = names[new].removeprefix(kind).strip()
-        yield Call(line.cmd, subject, fields)
+        yield Call(line.cmd.name, subject, fields)
 
 
 def _is_probe(line: _Line, used: set[str]) -> bool:
@@ -127,8 +154,11 @@ def _is_probe(line: _Line, used: set[str]) -> bool:
 def _name(line: _Line) -> str:
     """The name of the object's map or program that the call creates, "" if it is none."""
     field = {bpf_cmd.BPF_MAP_CREATE: "map_name", bpf_cmd.BPF_PROG_LOAD: "prog_name"}.get(line.cmd)
-    name: str = getattr(_structure(line), field).decode() if field else ""
-    return "" if name.startswith("libbpf_") or name in ("det_arg_ctx", "purebpf_test") else name
+    structure = _structure(line)
+    name: str = getattr(structure, field).decode() if field else ""
+    if name == "arr" and structure.value_size == 1:  # as small as no object's
+        return ""
+    return "" if name.startswith("libbpf_") or name in _PROBES else name
 
 
 def _structure(line: _Line) -> ctypes.Structure:

@@ -105,6 +105,12 @@ def test_what_the_kernel_answers_is_compared(tmp_path):
     assert found.how == "errno: 0 by libbpf, 22 by purebpf"
 
 
+def test_what_the_kernel_answers_to_something_else_is_not_compared(tmp_path):
+    one, other = load(tmp_path, map_create(b"a", 1)), load(tmp_path, map_create(b"a", 1, entries=2, errno=22))
+    (found,) = comparison.differences(one, other)
+    assert found.how == "max_entries: 1 by libbpf, 2 by purebpf"
+
+
 def test_probes_are_set_apart(tmp_path):
     probes = [
         btf_load(b"probe", 1),
@@ -114,6 +120,43 @@ def test_probes_are_set_apart(tmp_path):
     ]
     own = [btf_load(b"own", 2), prog_load(b"p", insns(5)[16:], 2, "6:btf:2", btf_fd=6)]
     assert [call.title for call in load(tmp_path, *probes, *own).calls] == ["BPF_BTF_LOAD ", "BPF_PROG_LOAD p"]
+
+
+def arena(tmp_path, number=1, address=0, size=8192, contents="07000000"):
+    lines = [f"mmap 0 {address} {size} map:map:{number}", f"memory {contents} map:map:{number}"]
+    return load(tmp_path, map_create(b"arena", number), *lines)
+
+
+def test_how_an_arena_is_mapped_and_what_is_in_it_are_compared(tmp_path):
+    one = arena(tmp_path)
+    assert [call.title for call in one.calls] == ["BPF_MAP_CREATE arena", "mmap map arena", "memory map arena"]
+    assert comparison.differences(one, arena(tmp_path, number=7)) == []
+    for change, how in (
+        ({"address": 4096}, "address: 0 by libbpf, 4096 by purebpf"),
+        ({"size": 4096}, "size: 8192 by libbpf, 4096 by purebpf"),
+        ({"contents": "07000001"}, "contents: at byte 3 00 by libbpf, 01 by purebpf"),
+    ):
+        (found,) = comparison.differences(one, arena(tmp_path, **change))
+        assert found.how == how
+
+
+def test_a_loader_that_comes_to_no_end_is_no_shared_refusal(tmp_path):
+    refused = load(tmp_path, outcome="refused")
+    file = tmp_path / "recording"
+    file.write_text("mark begin /x.bpf.o all\nmark  p\\nKeyError: 7\n")
+    (crashed,) = recording.read(file)
+    assert comparison.differences(refused, crashed) == [comparison.Difference("purebpf crashed", "KeyError: 7")]
+
+
+def test_an_explanation_is_for_the_versions_that_differ():
+    difference = comparison.Difference("BPF_MAP_CREATE a", "max_entries: 1 by libbpf, 2 by purebpf")
+    explanation = comparison.Explanation(r"^x BPF_MAP_CREATE a: max_entries: ", "smaller at first", "1.4")
+    assert explanation.covers("libbpf 1.1", "x", difference)
+    assert explanation.covers("libbpf 1.3.4", "x", difference)
+    assert not explanation.covers("libbpf 1.4", "x", difference)
+    assert not explanation.covers("libbpf 1.10", "x", difference)
+    assert not explanation.covers("libbpf 1.1", "y", difference)
+    assert str(explanation) == "smaller at first [libbpf before 1.4]"
 
 
 def test_objects_are_cut_out_of_programs():
