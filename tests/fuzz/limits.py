@@ -52,8 +52,15 @@ def go_through(data, facts):
     for program in spec.programs.values():
         program.autoload = True
     dict(spec.variables)
-    plan = spec.plan(facts)
+    return use(spec.plan(facts))
+
+
+def use(plan):
+    """What happens to a plan: it is read, also the explanations in it, and executed; returns the number of calls."""
     str(plan)
+    for command in plan:
+        for note in command.notes.values():
+            str(note)
     execute(plan, Kernel())
     return len(plan)
 
@@ -77,7 +84,10 @@ class Kernel:
     def note_pin(self, path):
         pass
 
-    def remove_pins(self):
+    def map_memory(self, handle, fd, mapped):
+        pass
+
+    def undo(self):
         pass
 
 

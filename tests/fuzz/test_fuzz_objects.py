@@ -4,30 +4,24 @@ Whatever the bytes, only the documented errors may come out, after a second and 
 is blind (bits, words, ranges); most of it knows the format and strikes at fields: of the ELF header, of section
 headers, symbols and relocations, of BTF and .BTF.ext records, of map definitions, of instructions.
 
-The environment variable PUREBPF_FUZZ_CASES says how many cases to make (``make fuzz`` sets it); without it, a short run
-makes the same ones each time.  The memory limit is the kernel's: RLIMIT_DATA.
+How many cases, cases.py says.  The memory limit is the kernel's: RLIMIT_DATA.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
-import os
-import resource
 import struct
 from pathlib import Path
 
+from cases import CASES, NUMBERS, POSITIONS, Outcomes
 from elf_image import EHDR, REL, SHDR, SHF_EXECINSTR, SHT_REL, SYM, ElfImage, build
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from limits import go_through, limited
+from limits import go_through
 
 import purebpf
-from purebpf.errors import PureBpfError
 
 ROOT = Path(__file__).parents[2]
-CASES = int(os.environ.get("PUREBPF_FUZZ_CASES", "0"))
-ROUND = 2500  # cases that hypothesis makes at a time: it remembers them all
 
 
 # The undamaged objects, and where their fields are
@@ -141,14 +135,7 @@ def seeds():
 
 # Damage
 
-NUMBERS = st.one_of(
-    st.integers(-2, 40),
-    st.sampled_from([1 << bit for bit in range(64)]),
-    st.sampled_from([(1 << bit) - 1 for bit in range(1, 65)]),
-    st.integers(0, (1 << 64) - 1),
-)
 KINDS = st.sampled_from([*["field"] * 7, *["copy"] * 3, "bit", "bit", "word", "move", "fill", "insert", "truncate"])
-POSITIONS = st.integers(0, 1 << 15)
 LENGTHS = st.one_of(st.integers(1, 24), st.integers(1, 4096))
 
 
@@ -241,56 +228,10 @@ def fill_range(start, size, byte, seed, data):
         data[start : start + size] = bytes([byte]) * len(data[start : start + size])
 
 
-class Outcomes(collections.Counter):
-    """What came of how many cases, and the processor time of the slowest."""
-
-    slowest = 0.0
-
-    def note(self, seeds, number, damages, path):
-        """Damage a seed and send it down the path, a function of the damaged bytes and the seed."""
-        seed = seeds[number % len(seeds)]
-        data = bytearray(seed.data)
-        for strike in damages:
-            strike(seed, data)
-        with limited() as cost:
-            try:
-                path(bytes(data), seed)
-                self["loadable"] += 1
-            except PureBpfError as error:
-                self[type(error).__name__] += 1
-        self.slowest = max(self.slowest, cost.seconds)
-
-    def run(self, seeds, path, total):
-        """Make that many cases, in rounds."""
-        while self.total() < total:
-
-            @settings(
-                max_examples=min(total, ROUND),
-                derandomize=not CASES,
-                database=None,
-                deadline=None,
-                phases=[Phase.generate, Phase.shrink],
-                suppress_health_check=list(HealthCheck),
-                print_blob=True,
-            )
-            @given(st.integers(0, 1 << 15), st.lists(damage(), min_size=1, max_size=3))
-            def case(number, damages):
-                self.note(seeds, number, damages, path)
-
-            case()
-
-    def report(self, what, capsys):
-        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in self.most_common())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        with capsys.disabled():
-            print(f"\n{self.total():,} {what}: {counts}; slowest {self.slowest:.2f} s; peak of the process {peak} MB")
-
-
 def test_damaged_objects(capsys):
     outcomes = Outcomes()
-    outcomes.run(seeds(), lambda data, seed: go_through(data, seed.facts), CASES or 1000)
-    if CASES:
-        outcomes.report("damaged objects", capsys)
+    outcomes.run(seeds(), lambda data, seed: go_through(data, seed.facts), CASES or 1000, damage())
+    outcomes.report("damaged objects", capsys)
     # Damage that is found at once proves little: a good part has to come through to the end.
     assert outcomes["loadable"] > outcomes.total() / 10
 
@@ -303,9 +244,8 @@ def test_damaged_kernel_types(capsys):
     }
     types = [TypesSeed(seed) for seed in seeds() if seed.name in names]
     outcomes = Outcomes()
-    outcomes.run(types, lambda data, seed: str(seed.plan(data)), CASES // 10 or 300)
-    if CASES:
-        outcomes.report("damaged types of the kernel", capsys)
+    outcomes.run(types, lambda data, seed: str(seed.plan(data)), CASES // 10 or 300, damage())
+    outcomes.report("damaged types of the kernel", capsys)
     assert outcomes["loadable"] > outcomes.total() / 10
 
 
