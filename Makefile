@@ -65,6 +65,17 @@ always:
 
 .PHONY: help prebuilt test-objects check-prebuilt test fuzz lint clean always
 
+# What uprobes are set on. Guests have no compiler, so these two are committed too; of what the linker of another system
+# makes of them, not every byte is the same, so `make test-objects` leaves them alone.
+PROBED_CFLAGS := --target=x86_64-linux-gnu -O2 -g0 -Wall -Wextra -Werror -ffreestanding -nostdlib -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -fcf-protection=none -Wl,--build-id=none -Wl,-z,noexecstack
+
+tests/objects/probed.x86_64: tests/objects/probed.c always
+	$(CLANG) $(PROBED_CFLAGS) -DPROGRAM -fno-pie -static $< -o $@
+
+tests/objects/probed.x86_64.so: tests/objects/probed.c tests/objects/probed.versions always
+	$(CLANG) $(PROBED_CFLAGS) -shared -fPIC -Wl,--version-script=tests/objects/probed.versions $< -o $@
+
 # Some objects are about how they are compiled.
 tests/objects/conf_core_direct_v4.bpf.o: BPF_CFLAGS += -mcpu=v4
 tests/objects/conf_no_btf.bpf.o: BPF_CFLAGS += -g0

@@ -10,7 +10,6 @@ Both load an object between two marks in the trace, and then print the same thin
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import subprocess
@@ -18,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from with_libbpf import compiled
 
 from purebpf.abi.bpf import bpf_cmd
 
@@ -146,10 +145,4 @@ PUREBPF = [sys.executable, HERE / "traced_loader.py"]
 
 def libbpf(tmp_path_factory):
     """The program libbpf_reference, compiled."""
-    if not Path("/usr/include/bpf/libbpf.h").exists():
-        if os.environ.get("PUREBPF_REQUIRE_ALL") == "1":
-            pytest.fail("needs libbpf-dev, and PUREBPF_REQUIRE_ALL is set", pytrace=False)
-        pytest.skip("needs libbpf-dev")
-    program = tmp_path_factory.mktemp("libbpf") / "reference"
-    subprocess.run(["cc", "-O", "-o", program, HERE / "libbpf_reference.c", "-lbpf"], check=True)
-    return program
+    return compiled(tmp_path_factory.mktemp("libbpf"), HERE / "libbpf_reference.c")

@@ -26,21 +26,21 @@ _NAME_SIZE = 64
 def running_modules(kernel: Btf) -> list[ModuleBtf]:
     """The modules of the running kernel, whose own types are ``kernel``, in the order of their BTF's ids.
 
-    Without CAP_SYS_ADMIN, which the walk needs, none.  Linux 5.11.
+    Without CAP_SYS_ADMIN, which the walk needs, none; nor before Linux 5.11, where BTF has no name.
     """
     found = []
     for id in _ids():
         try:
-            fd = open_btf(id)
+            with open_btf(id) as fd:
+                name, of_kernel, size = _describe(fd)
+                if of_kernel and name != "vmlinux":
+                    btf = Btf.from_bytes(_content(fd, size), base=kernel, where=f"BTF of module {name!r}")
+                    found.append(ModuleBtf(name, id, btf))
         except KernelError as error:
-            if error.errno == errno.ENOENT:
-                continue  # gone since
-            raise
-        with fd:
-            name, of_kernel, size = _describe(fd)
-            if of_kernel and name != "vmlinux":
-                btf = Btf.from_bytes(_content(fd, size), base=kernel, where=f"BTF of module {name!r}")
-                found.append(ModuleBtf(name, id, btf))
+            if error.errno == errno.E2BIG:  # it does not know all of bpf_btf_info
+                return []
+            if error.errno != errno.ENOENT:  # gone since
+                raise
     return found
 
 

@@ -61,15 +61,17 @@ def run(
 ) -> RunResult:
     """Run a loaded program; see `purebpf.Program.run`."""
     action = f"running program {name!r}"
-    data_out = ctypes.create_string_buffer(len(data) + _MARGIN if data else 1)
+    comes_back = not flags & bpf_test_run_flags.BPF_F_TEST_XDP_LIVE_FRAMES  # such frames go out into the network
+    data_out = ctypes.create_string_buffer(len(data) + _MARGIN) if data and comes_back else None
     ctx_in = ctypes.create_string_buffer(ctx, len(ctx)) if ctx else None
-    ctx_out = ctypes.create_string_buffer(len(ctx)) if ctx and prog_type not in _CONTEXT_STAYS else None
+    is_copied = ctx and comes_back and prog_type not in _CONTEXT_STAYS
+    ctx_out = ctypes.create_string_buffer(len(ctx)) if is_copied else None
     attr = bpf_attr_prog_test_run(
         prog_fd=number_of(prog_fd),
         data_in=address(data) if data else 0,
         data_size_in=len(data),
-        data_out=ctypes.addressof(data_out) if data else 0,
-        data_size_out=len(data_out) if data else 0,
+        data_out=ctypes.addressof(data_out) if data_out else 0,
+        data_size_out=len(data_out) if data_out else 0,
         ctx_in=ctypes.addressof(ctx_in) if ctx_in else 0,
         ctx_size_in=len(ctx),
         ctx_out=ctypes.addressof(ctx_out) if ctx_out else 0,
@@ -79,12 +81,10 @@ def run(
         flags=flags | (bpf_test_run_flags.BPF_F_TEST_RUN_ON_CPU if cpu is not None else 0),
         batch_size=batch_size,
     )
-    if flags & bpf_test_run_flags.BPF_F_TEST_XDP_LIVE_FRAMES:  # its frames go their way, and do not come back
-        attr.data_out = attr.data_size_out = attr.ctx_out = attr.ctx_size_out = 0
     try:
         prog_test_run(attr, action=action)
     except KernelError as error:
         code = error.errno or 0
         raise KernelError(code, action, error.hint or _WHY_NOT.get(code, "")) from None
     left = ctx_out.raw[: attr.ctx_size_out] if ctx_out else ctx_in.raw if ctx_in else b""
-    return RunResult(attr.retval, attr.duration, data_out.raw[: attr.data_size_out], left)
+    return RunResult(attr.retval, attr.duration, data_out.raw[: attr.data_size_out] if data_out else b"", left)

@@ -239,9 +239,10 @@ def damage(draw):
 def strike(of_ext, which, first, second, number, seed, data):
     if of_ext and seed.ext:
         pick(OF_EXT, which)(seed.ext, data, first, second, number)
-    else:
-        with_references = [types for types in seed.types if types.references]  # there are objects with hardly a type
-        pick(OF_TYPES, which)(pick(with_references or seed.types, which), data, first, second, number)
+        return
+    types, action = pick(seed.types, first + second), pick(OF_TYPES, which)
+    if types.references or action not in (refer, circle):  # those of a distilled base have none
+        action(types, data, first, second, number)
 
 
 # What is damaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import platform
@@ -67,9 +68,9 @@ def ip(*words):
 
 def veth(one="pb0", other="pb1"):
     """A pair of interfaces: what one sends, the other receives.  Nothing is sent but what a test sends."""
-    ip("link", "add", one, "arp", "off", "type", "veth", "peer", "name", other, "arp", "off")
-    for name in (one, other):
-        ip("link", "set", name, "up")
+    pair = f"link add {one} arp off type veth peer name {other} arp off"
+    commands = f"{pair}\nlink set {one} up\nlink set {other} up\n"
+    subprocess.run(["ip", "-batch", "-"], input=commands.encode(), check=True)
 
 
 def send(interface, packets=1):
@@ -80,10 +81,15 @@ def send(interface, packets=1):
             sender.send(b"\xff" * 6 + b"\x02" * 6 + ETH_P_TEST.to_bytes(2, "big") + bytes(46))
 
 
+@functools.cache
+def parsed():
+    return purebpf.parse(OBJECT)
+
+
 @contextmanager
 def loaded(*names):
     """The object with these of its programs."""
-    spec = purebpf.parse(OBJECT)
+    spec = parsed()
     for program in spec.programs.values():
         program.autoload = program.name in names
     assert set(names) <= set(spec.programs)
@@ -249,6 +255,6 @@ def in_cgroup(path, action):
 def rounds():
     """500 times; where that takes more than half a minute, as often as that allows, and 20 times at least."""
     end = time.monotonic() + 30
-    for number in range(500):
+    for number in range(min(500, int(os.environ.get("PUREBPF_ROUNDS", 500)))):
         if number < 20 or time.monotonic() < end:
             yield number

@@ -129,11 +129,11 @@ def id_of(program):
 
 def bpftool(*arguments):
     """What it shows.  It fails if something goes away while it walks, and others may be busy on this machine."""
-    for _ in range(20):
-        done = subprocess.run(["bpftool", "-j", *arguments], capture_output=True)
-        if done.returncode == 0:
-            return json.loads(done.stdout)
-    raise AssertionError(done)
+    end = time.monotonic() + 20
+    while (done := subprocess.run(["bpftool", "-j", *arguments], capture_output=True)).returncode:
+        assert time.monotonic() < end, done
+        time.sleep(0.05)
+    return json.loads(done.stdout)
 
 
 def links_of(number):

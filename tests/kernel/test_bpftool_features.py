@@ -67,7 +67,7 @@ def test_instructions(bpftool):
 @pytest.mark.needs_tool("bpftool")
 def test_helpers(bpftool):
     if "bpf_xdp_adjust_head" in bpftool["helpers"]["socket_filter_available_helpers"]:
-        pytest.skip("needs a bpftool that understands this kernel's verifier; this one takes each helper for available")
+        pytest.skip("needs a kernel with a verifier that this bpftool understands: it takes each helper for available")
     step = 3 if "PUREBPF_ROUNDS" in os.environ else 1  # where time is short, each helper for a third of the types
     for start, (section, theirs) in zip(itertools.cycle(range(step)), bpftool["helpers"].items()):
         program_type = section.removesuffix("_available_helpers")

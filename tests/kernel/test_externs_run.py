@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import traced
+from with_libbpf import compiled
 
 import purebpf
 from purebpf.abi.attr import bpf_attr_prog_test_run
@@ -113,10 +114,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def values_of_libbpf(tmp_path_factory):
     """What libbpf puts into the map for each case, None if it refuses the object."""
-    program = tmp_path_factory.mktemp("libbpf") / "kconfig"
-    if not Path("/usr/include/bpf/libbpf.h").exists():
-        pytest.skip("needs libbpf-dev")
-    subprocess.run(["cc", "-O", "-o", program, traced.HERE / "libbpf_kconfig.c", "-lbpf"], check=True)
+    program = compiled(tmp_path_factory.mktemp("libbpf"), traced.HERE / "libbpf_kconfig.c")
     command = [program, OBJECTS / "extern_kconfig.bpf.o", *CASES]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     return {case: None if line == "refused" else bytes.fromhex(line) for case, line in zip(CASES, lines, strict=True)}

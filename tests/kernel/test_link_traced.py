@@ -20,6 +20,7 @@ from probing import RELEASE, has_symbol
 import purebpf
 from purebpf.abi.bpf import bpf_attach_type
 from purebpf.links import info
+from purebpf.links.tracing_multi import attach_tracing_multi
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 SLOTS = [
@@ -49,7 +50,16 @@ def has_security_hooks():
     return "bpf" in Path("/proc/cmdline").read_text().partition("lsm=")[2].split(" ")[0].split(",")
 
 
+needs_sessions = pytest.mark.needs_kernel("fsession (Linux 7.0)", RELEASE >= (7, 0))
+needs_many = pytest.mark.needs_kernel(
+    "tracing of many functions (Linux 7.2)", lambda: has_symbol("bpf_tracing_multi_attach")
+)
 needs_security_hooks = pytest.mark.needs_kernel("bpf among its security modules (lsm=)", has_security_hooks)
+
+needs_group_hooks = pytest.mark.needs_kernel(
+    "security hooks of control groups (Linux 6.0), and bpf among its security modules (lsm=)",
+    lambda: RELEASE >= (6, 0) and has_security_hooks(),
+)
 
 
 @contextlib.contextmanager
@@ -88,20 +98,10 @@ def refused():
     [
         ("enter", "ENTER", 1),
         ("leave", "LEAVE", 1),
-        pytest.param(
-            "session", "SESSION", 2, marks=pytest.mark.needs_kernel("fsession (Linux 7.0)", RELEASE >= (7, 0))
-        ),
-        *(
-            pytest.param(
-                name,
-                name.upper(),
-                expected,
-                marks=pytest.mark.needs_kernel(
-                    "tracing of many functions (Linux 7.2)", lambda: has_symbol("bpf_tracing_multi_attach")
-                ),
-            )
-            for name, expected in (("many", 1), ("many_leave", 1), ("many_session", 2))
-        ),
+        pytest.param("session", "SESSION", 2, marks=needs_sessions),
+        pytest.param("many", "MANY", 1, marks=needs_many),
+        pytest.param("many_leave", "MANY_LEAVE", 1, marks=needs_many),
+        pytest.param("many_session", "MANY_SESSION", 2, marks=needs_many),
     ],
 )
 def test_functions_of_the_kernel(name, slot, expected):
@@ -157,8 +157,7 @@ def test_what_they_return_counts(name, slot):
 
 
 @pytest.mark.needs_tool("ip")
-@needs_security_hooks
-@pytest.mark.needs_kernel("security hooks of control groups (Linux 6.0)", RELEASE >= (6, 0))
+@needs_group_hooks
 def test_a_security_hook_of_a_control_group():
     with loaded("guard_group") as bpf, cgroup() as group:
         with pytest.raises(purebpf.AttachError, match=r"attach_cgroup\(PATH\)"):
@@ -202,16 +201,49 @@ def test_a_function_of_another_program_than_it_was_loaded_for():
 
 
 @pytest.mark.needs_kernel("programs that can be attached again (Linux 5.13)", RELEASE >= (5, 13))
-@pytest.mark.parametrize("name", ["enter", "leave", "change", pytest.param("guard", marks=needs_security_hooks)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("enter", "leave", "change"),
+        pytest.param("session", marks=needs_sessions),
+        pytest.param("guard", marks=needs_security_hooks),
+    ],
+)
 def test_many_rounds_leave_nothing(name, rounds):
     with loaded(name) as bpf:
-        program = bpf.programs[name]
-        before = sorted(os.listdir("/proc/self/fd"))
-        for _ in rounds(500):
-            program.attach().close()
-        gc.collect()
-        assert sorted(os.listdir("/proc/self/fd")) == before
-        assert id_of(program) not in [link.get("prog_id") for link in bpftool("link", "show")]
+        check_rounds(bpf.programs[name], bpf.programs[name].attach, rounds)
+
+
+@needs_many
+def test_many_rounds_with_many_functions_leave_nothing(rounds):
+    btf = purebpf.KernelFacts.running().btf  # which takes a while to read
+    functions = ["hrtimer_nanosleep", "__x64_sys_sched_rr_get_interval"]
+    with loaded("many") as bpf:
+        program = bpf.programs["many"]
+        to = program.fileno(), "fentry.multi", functions, program.spec.expected_attach_type, btf
+        check_rounds(program, lambda: attach_tracing_multi(*to), rounds)
+
+
+def test_many_rounds_of_replacing_leave_nothing(rounds):
+    with target() as calls_it, loaded("replacement", attach_prog_fd=calls_it.fileno()) as bpf:
+        replacement = bpf.programs["replacement"]
+        check_rounds(replacement, lambda: replacement.attach_freplace(calls_it, "replaceable"), rounds)
+
+
+@needs_group_hooks
+def test_many_rounds_in_a_control_group_leave_nothing(rounds):
+    with loaded("guard_group") as bpf, cgroup() as group:
+        program = bpf.programs["guard_group"]
+        check_rounds(program, lambda: program.attach_cgroup(group), rounds)
+
+
+def check_rounds(program, attach, rounds):
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in rounds(500):
+        attach().close()
+    gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert id_of(program) not in [link.get("prog_id") for link in bpftool("link", "show")]
 
 
 @pytest.mark.needs_kernel("programs that can be attached once only (before Linux 5.13)", RELEASE < (5, 13))

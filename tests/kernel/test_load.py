@@ -423,11 +423,11 @@ def test_attach_and_detach():
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("on_perf_event", "purebpf cannot attach"),
-        ("on_kernel_probe", "purebpf cannot attach"),
+        ("on_perf_event", r"section 'perf_event' does not say what to attach to; use program.attach_perf_event\("),
+        ("on_device", r"section 'cgroup/dev' does not say what to attach to; use program.attach_cgroup\("),
     ],
 )
-def test_programs_that_cannot_be_attached(name, message):
+def test_programs_that_do_not_say_where(name, message):
     spec = parse("load_program_types")
     for key, program in spec.programs.items():
         program.autoload = key == name

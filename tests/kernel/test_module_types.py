@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 
 import purebpf
-from purebpf.abi.attr import bpf_attr_prog_test_run, bpf_attr_raw_tracepoint_open
+from purebpf.abi.attr import bpf_attr_prog_test_run
 from purebpf.abi.bpf import bpf_cmd
 from purebpf.kernel.bpf import bpf
-from purebpf.kernel.fd import Fd
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 TYPES = Path("/sys/kernel/btf")
@@ -85,9 +84,7 @@ def test_core_reads_a_type_of_a_module():
     spec = parse("module_veth")
     spec.variables["only_name"] = name.encode()
     with spec.load() as loaded:
-        point = ctypes.create_string_buffer(b"net_dev_start_xmit")
-        attr = bpf_attr_raw_tracepoint_open(name=ctypes.addressof(point), prog_fd=loaded.programs["sent"].fileno())
-        with Fd(bpf(bpf_cmd.BPF_RAW_TRACEPOINT_OPEN, attr), "tracepoint link"):
+        with loaded.programs["sent"].attach():
             command = ["unshare", "-n", sys.executable, "-c", SEND, name, f"{name}x"]
             peer = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         seen = loaded.maps[".bss"][0]

@@ -10,7 +10,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wait_until_burnt(*processes, seconds=0.7):
+def wait_until_burnt(*processes, seconds=0.5):
     """Wait until they have had so much time of a CPU; on a busy machine that takes longer."""
     begin = [cpu_seconds(process.pid) for process in processes]
     end = time.monotonic() + PATIENCE * 2
@@ -86,11 +85,11 @@ def test_profile_finds_where_time_is_burnt(burn):
 
     (mine,) = [row for row in rows if row["pid"] == user.pid and not row["kernel"]]
     assert (mine["user"], mine["comm"]) == (["_start", "outer", "burn"], "burn")
-    assert mine["samples"] >= 20
+    assert mine["samples"] >= 15
 
     theirs = [row for row in rows if row["pid"] == kernel.pid and row["kernel"]]
     reading = sum(row["samples"] for row in theirs if "vfs_read" in row["kernel"])
-    assert reading >= 20
+    assert reading >= 15
     assert all(row["user"] == ["_start", "zeros"] for row in theirs if "vfs_read" in row["kernel"])
     known = [name for row in theirs for name in row["kernel"]]
     assert sum(name.startswith("[") for name in known) <= len(known) // 10
@@ -105,18 +104,18 @@ def test_profile_as_a_table(burn):
     assert samples == sorted(samples, reverse=True)
     found = [line.split(maxsplit=4) for line in lines[1:]]
     (mine,) = [row for row in found if row[2:] == [str(process.pid), "burn", "burn (burn)"]]
-    assert int(mine[0]) >= 20
+    assert int(mine[0]) >= 15
     assert abs(float(mine[1].rstrip("%")) - 100 * int(mine[0]) / sum(samples)) < 0.1
     assert "profile: 1 program attached; Ctrl-C ends" in message
 
 
 @x86_64_only
 def test_profile_of_one_process_folded(burn):
-    with running(burn) as process, running(burn) as other:
-        lines, _ = profile([process, other], "--folded", "--pid", process.pid, "--frequency", 999)
+    with running(burn) as process, running(burn):
+        lines, _ = profile([process], "--folded", "--pid", process.pid, "--frequency", 299)
     stacks = {stack: int(number) for stack, _, number in (line.rpartition(" ") for line in lines)}
     assert all(stack.startswith("burn;_start;outer;burn") for stack in stacks)
-    assert stacks["burn;_start;outer;burn"] >= 50  # of up to 700: slow machines have slow clocks
+    assert stacks["burn;_start;outer;burn"] >= 30  # of up to 150: slow machines have slow clocks
 
 
 @x86_64_only
@@ -140,26 +139,37 @@ def test_profile_of_what_gcc_compiles(tmp_path):
     assert (most["kernel"], most["comm"]) == ([], "spinner")
 
 
-@pytest.mark.skipif(
-    not sysconfig.get_config_var("PY_HAVE_PERF_TRAMPOLINE")
-    or "-fno-omit-frame-pointer" not in sysconfig.get_config_var("CFLAGS"),
-    reason="needs a Python 3.12 that has frame pointers",
-)
-def test_profile_of_python():
-    code = "def burn_in_python():\n    while True: pass\nburn_in_python()"
-    with running(sys.executable, "-X", "perf", "-c", code) as process:
-        lines, _ = profile([process], "--json", "--pid", process.pid)
-    named = [line for line in lines if "py::burn_in_python:<string>" in line]
-    assert sum(json.loads(line)["samples"] for line in named) >= 20
+MAKES_ITS_CODE = """
+import ctypes, mmap, os
+code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(bytes.fromhex("ebfe"))  # a jump to itself
+address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+with open(f"/tmp/perf-{os.getpid()}.map", "w") as file:
+    file.write(f"{address:x} 2 burn_in_memory\\n")
+ctypes.CFUNCTYPE(None)(address)()
+"""
+
+
+@x86_64_only
+def test_profile_of_code_that_is_in_no_file():
+    """Who makes code at run time, as Python does with -X perf, tells in /tmp/perf-PID.map what it is."""
+    with running(sys.executable, "-c", MAKES_ITS_CODE) as process:
+        try:
+            lines, _ = profile([process], "--json", "--pid", process.pid)
+        finally:
+            Path(f"/tmp/perf-{process.pid}.map").unlink(missing_ok=True)
+    most = max((json.loads(line) for line in lines), key=lambda row: row["samples"])
+    assert most["user"][-1] == "burn_in_memory"
 
 
 @x86_64_only
 @pytest.mark.needs_tool("unshare")
 def test_profile_in_a_pid_namespace(burn):
     """Process ids are those of the namespace; of who is not in it there are no names, and above all no wrong ones."""
-    tool = shlex.join(purebpf("run", "profile", "--json", "--duration", "5"))
+    tool = shlex.join(purebpf("run", "profile", "--json", "--duration", "3"))
     script = f"{shlex.quote(str(burn))} & echo $!; exec {tool}"
     with running(burn), Run(command=["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script]) as run:
+        run.process.wait(4 * PATIENCE)  # two burn their time until it has ended
         assert run.wait() == 0
     first, *lines = [line.decode() for line in run.out.rest()]
     rows = [json.loads(line) for line in lines]

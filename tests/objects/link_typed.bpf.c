@@ -133,8 +133,10 @@ struct bpf_iter__cgroup {
 SEC("?iter/cgroup")
 int groups(struct bpf_iter__cgroup *context)
 {
-	if (context->cgroup)
-		BPF_SEQ_PRINTF(context->meta->seq, "%d\n", context->cgroup->kn->id);
+	struct cgroup *cgroup = context->cgroup;
+
+	if (cgroup)
+		BPF_SEQ_PRINTF(context->meta->seq, "%d\n", cgroup->kn->id);
 	return 0;
 }
 

@@ -92,7 +92,7 @@ NOINLINE int trace_counted(void)
 /* A short and a long nop: the kernel may make a call of the latter. */
 NOINLINE void trace_nops(void)
 {
-	PROBE_AT("nop; nopl 0(%%rax, %%rax)", "nops", "0", "4@$6");
+	PROBE_AT("nop; .byte 0x0f, 0x1f, 0x44, 0, 0", "nops", "0", "4@$6");
 }
 
 NOINLINE void trace_refused(void)

@@ -6,24 +6,17 @@ libbpf_open.c is compiled against the installed libbpf (libbpf-dev) when first a
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
-import pytest
+from with_libbpf import compiled
 
 
 class Libbpf:
     """The compiled program."""
 
     def __init__(self, directory):
-        if not Path("/usr/include/bpf/libbpf.h").exists():
-            if os.environ.get("PUREBPF_REQUIRE_ALL") == "1":
-                pytest.fail("needs libbpf-dev, and PUREBPF_REQUIRE_ALL is set", pytrace=False)
-            pytest.skip("needs libbpf-dev")
-        self.program = directory / "libbpf_open"
-        source = Path(__file__).with_name("libbpf_open.c")
-        subprocess.run(["cc", "-O", "-o", self.program, source, "-lbpf"], check=True)
+        self.program = compiled(directory, Path(__file__).with_name("libbpf_open.c"))
 
     def _run(self, *arguments):
         return subprocess.run([self.program, *arguments], capture_output=True, text=True)

@@ -246,6 +246,10 @@ def number(name="long", **options):
         (struct(), [struct(), union(size=8)], False, 2),
         (struct(), [forward()], False, 2),
         (struct(), [forward()], True, "has no such type, only fwd s (type 2)"),
+        (struct(), [forward(), struct()], True, 3),
+        (struct(), [struct(), forward()], True, "has several that fit struct s of 4 bytes (type 2), fwd s (type 3)"),
+        (struct(), [lambda a: a.add(ENUM, "s", 4)], False, 2),  # libbpf does not look at the kind
+        (struct(), [lambda a: a.add(ENUM, "s", 8)], False, "only enum s of 8 bytes"),
         (struct(), [], False, "builds on struct s of 4 bytes, and .BTF has no such type"),
         (struct(), [lambda a: a.add(TYPEDEF, "s", 1)], False, "has no such type, only typedef s (type 2)"),
         (union(), [union()], True, 2),
@@ -297,6 +301,27 @@ def test_match(wanted, there, embed, expected):
 def test_base_that_is_not_distilled(add, message):
     with pytest.raises(ObjectFormatError, match=message):
         relocate(pair(add), target(struct()))
+
+
+def test_a_name_that_no_type_of_the_base_has():
+    """Strings of a distilled base are the names of its types; libbpf knows no others."""
+    base = Assembler()
+    base.int()
+    base.string("lost")
+    a = Assembler(base=base)
+    a.add(TYPEDEF, "", 1)
+    data = bytearray(a.bytes())
+    data[24:28] = (1 + len("int") + 1).to_bytes(4, "little")
+    with pytest.raises(ObjectFormatError, match="type 2 .*string 5 of the distilled base is no type's name there"):
+        relocate(Btf.from_bytes(bytes(data), base=base.btf()), target())
+
+
+def test_split_btf_is_no_base():
+    base = Assembler()
+    base.int()
+    split = Assembler(base=base)
+    with pytest.raises(ObjectFormatError, match="these types are split BTF, and cannot be the base of others"):
+        relocate(pair(struct()), split.btf(base.btf()))
 
 
 def test_what_cannot_be_relocated_at_all():

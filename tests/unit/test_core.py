@@ -15,6 +15,7 @@ from btf_making import PTR, Assembler
 from elftools.elf.elffile import ELFFile
 from hypothesis import given
 from hypothesis import strategies as st
+from with_libbpf import compiled
 
 import purebpf
 from purebpf.btf.ext import BtfExt, CoreRelo
@@ -592,10 +593,10 @@ int main(int argc, char **argv)
 
 @pytest.fixture(scope="module")
 def libbpf_dump(tmp_path_factory):
-    if not Path("/usr/include/bpf/libbpf.h").exists():
-        pytest.skip("needs libbpf-dev")
-    program = tmp_path_factory.mktemp("libbpf") / "dump"
-    subprocess.run(["cc", "-x", "c", "-", "-o", program, "-lbpf"], input=LIBBPF_DUMP, text=True, check=True)
+    directory = tmp_path_factory.mktemp("libbpf")
+    source = directory / "dump.c"
+    source.write_text(LIBBPF_DUMP)
+    program = compiled(directory, source)
 
     def dump(*arguments):
         """name -> instructions as libbpf relocated them; None if it refused."""

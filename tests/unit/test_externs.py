@@ -524,6 +524,17 @@ def test_core_looks_into_modules():
     assert [btf.find("f", Func) for btf in known.core_target.modules] == [[known.modules[0].btf.find("f")[0]]]
 
 
+def test_the_id_of_a_module_is_not_known_before_it_is_loaded():
+    kernel = Kernel(LOCKS)
+    modules = {"tasks": Kernel(TASKS, base=kernel).btf()}
+    plan = parse("extern_kfuncs").plan(facts(kernel, modules=modules))
+    opening = next(command for command in plan if command.cmd == bpf_cmd.BPF_BTF_GET_FD_BY_ID)
+    assert str(opening) == (
+        "bpf(BPF_BTF_GET_FD_BY_ID)  opening the types of module 'tasks', by the id that they get when the kernel loads it"
+        "  -> <module btf tasks>"
+    )
+
+
 @pytest.mark.parametrize("in_module", [False, True])
 def test_a_variable(in_module):
     """The second half of the load has the descriptor of the module's BTF, 0 for the kernel proper."""

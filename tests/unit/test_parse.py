@@ -78,8 +78,8 @@ def test_same_as_libbpf(path, libbpf):
     for program in theirs["programs"]:
         if program["type"] == bpf_prog_type.BPF_PROG_TYPE_STRUCT_OPS:  # it depends on the kernel; 1.1 has a first guess
             program["attach_type"] = 0
-    if "struct_ops_link" in path.name:  # sections that libbpf 1.1 passes over
-        ours.maps.clear()
+    for key in [key for key, spec in ours.maps.items() if spec.section in (".struct_ops.link", "?.struct_ops")]:
+        del ours.maps[key]  # libbpf 1.1 passes these sections over
     assert ours.name[:15] == theirs["name"]
     assert [map_as_libbpf_has_it(spec) for spec in ours.maps.values()] == [as_given(map) for map in theirs["maps"]]
     if "text_program" in path.name:  # a function alone in .text was a program until libbpf 1.5
