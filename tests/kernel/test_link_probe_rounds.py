@@ -1,4 +1,4 @@
-"""Attaching and detaching many times, each kind of probe, leaves nothing behind: no descriptor, link, event or definition.
+"""Attaching and detaching each kind of probe many times leaves nothing: no descriptor, link, event or definition.
 
 Detaching waits for all CPUs to have left the probe, so that several threads are faster than one.
 """

@@ -312,7 +312,7 @@ def test_a_name_that_no_type_of_the_base_has():
     a.add(TYPEDEF, "", 1)
     data = bytearray(a.bytes())
     data[24:28] = (1 + len("int") + 1).to_bytes(4, "little")
-    with pytest.raises(ObjectFormatError, match="type 2 .*string 5 of the distilled base is no type's name there"):
+    with pytest.raises(ObjectFormatError, match=r"type 2 .*string 5 of the distilled base is no type's name there"):
         relocate(Btf.from_bytes(bytes(data), base=base.btf()), target())
 
 

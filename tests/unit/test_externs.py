@@ -530,8 +530,8 @@ def test_the_id_of_a_module_is_not_known_before_it_is_loaded():
     plan = parse("extern_kfuncs").plan(facts(kernel, modules=modules))
     opening = next(command for command in plan if command.cmd == bpf_cmd.BPF_BTF_GET_FD_BY_ID)
     assert str(opening) == (
-        "bpf(BPF_BTF_GET_FD_BY_ID)  opening the types of module 'tasks', by the id that they get when the kernel loads it"
-        "  -> <module btf tasks>"
+        "bpf(BPF_BTF_GET_FD_BY_ID)  opening the types of module 'tasks', by the id that they get when the kernel loads"
+        " it  -> <module btf tasks>"
     )
 
 
