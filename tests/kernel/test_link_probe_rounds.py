@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from probing import (
-    RELEASE,
     bpftool,
     descriptors,
     events_of,
@@ -38,7 +36,6 @@ from purebpf.links.uprobe import attach_uprobe
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_tool("bpftool"), x86_64_only]
 __all__ = ["library"]
 
-THREADS = 10
 FUNCTION = "__x64_sys_sched_get_priority_max"
 TRACEFS = Features({Feature.PERF_LINK: False, Feature.KPROBE_PMU: False, Feature.UPROBE_PMU: False})
 IOCTL = Features({Feature.PERF_LINK: False})
@@ -108,23 +105,15 @@ def definitions():
         return re.findall(rf"\bpurebpf_{os.getpid()}_\w+", "".join(map(tracefs.read, files)))
 
 
-def thread_count(kind):
-    """A tracepoint takes a program once, the maps of an object have room for the places of two static tracepoints, and
-    without cookies an address is taken once."""
-    return 1 if kind in ("tracepoint", "usdt") else THREADS
-
-
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=MARKS.get(kind, ())) for kind in KINDS])
 def test_500_rounds_leave_nothing(kind, rounds, library):
     name, program_name, attach = KINDS[kind]
-    if kind == "tracepoint" and RELEASE < (5, 8):
-        pytest.skip("needs a kernel with quick detaching of tracepoints (Linux 5.8)")
     with loaded(name, program_name) as bpf:
         program, number = bpf.programs[program_name], id_of(bpf.programs[program_name])
         attach(program, library).close()
         before = descriptors()
-        with ThreadPoolExecutor(thread_count(kind)) as threads:
-            list(threads.map(lambda _: attach(program, library).close(), rounds(500)))
+        for _ in rounds(500):
+            attach(program, library).close()
         assert descriptors() == before
         assert definitions() == []
         assert eventually(lambda: not events_of(number))
