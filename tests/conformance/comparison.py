@@ -95,7 +95,7 @@ EXPLANATIONS = [
         "1.4",
     ),
     Explanation(
-        r"^(conf_struct_ops_new|mapinit_struct_ops_link) BPF_\w+ \w+: ",
+        r"^(conf_struct_ops_new|mapinit_struct_ops_link|link_struct_ops) BPF_\w+ \w+: ",
         "Maps in .struct_ops.link, those that are created on demand only, flavours of their type, and members that the "
         "kernel does not have, were not known",
         "1.4",
