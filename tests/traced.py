@@ -23,9 +23,8 @@ from purebpf.abi.bpf import bpf_cmd
 
 HERE = Path(__file__).resolve().parent
 OBJECTS = sorted([*HERE.parent.glob("prebuilt/*.bpf.o"), *HERE.glob("objects/*.bpf.o")])
-# What a later libbpf than the installed one is needed for, tests/conformance compares.
 OBJECTS = [path for path in OBJECTS if not path.name.startswith(("conf_", "hook_", "link_", "module_", "net_"))]
-"""All but those of tests/conformance, which are compared there, with a later libbpf."""
+"""All but those that need a later libbpf than the installed one, which tests/conformance compares."""
 
 MARK = 9999
 """No bpf(2) command has this number; the kernel answers EINVAL, and it shows in the trace."""
