@@ -8,6 +8,9 @@ failure.
 skipped, as "needs a kernel with WHAT", unless ``condition`` (a bool, or a function without arguments) is true.  The
 condition must not ask the code that is being tested.  This is the one reason to skip that CI accepts.
 
+``any_kernel`` is for tests of what has nothing to do with the kernel but runs on one: one will do, and tests/vm leaves
+them out.
+
 Tests that do the same thing many times take the number from ``rounds``.  ``PUREBPF_ROUNDS`` in the environment limits
 it, for machines that are slow (tests/vm sets it).
 """
@@ -26,6 +29,7 @@ NEEDS_KERNEL = "needs a kernel with "
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs_root: the test makes bpf(2) calls and needs root")
     config.addinivalue_line("markers", "needs_tool(*names): the test runs these programs")
+    config.addinivalue_line("markers", "any_kernel: it is the same on all kernels")
     config.addinivalue_line("markers", "needs_kernel(what, condition): the test needs a hook that not all kernels have")
 
 

@@ -110,6 +110,30 @@ def image(suite: Suite, version: str) -> Image:
     return Image(release, kernel / "vmlinuz", (root / "root.cpio", kernel / "modules.cpio"))
 
 
+def emulator() -> list[str | Path]:
+    """The command that runs QEMU, with where it finds its firmware: Debian 13's, whatever this machine has.
+
+    QEMU 7.2, which is Debian 12's, will not do: its CMPXCHG16B leaves nonsense in the register of flags, of which
+    kernels die at the next interrupt.
+    """
+
+    def make(new: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=new) as packages:
+            _empty_root(new / "root")
+            for package in Suite("Debian", "trixie").download_with_dependencies(["qemu-system-x86"], Path(packages)):
+                _unpack(package, new / "root", ["./usr/share/doc", "./usr/share/locale", "./usr/share/man"])
+
+    root = _cached("vm-qemu", make) / "root"
+    firmware = [word for name in ("qemu", "seabios") for word in ("-L", root / "usr/share" / name)]
+    return [*_runner(root), root / "usr/bin/qemu-system-x86_64", *firmware]
+
+
+def _runner(root: Path) -> list[str | Path]:
+    """What to put before a program of a root to run it here, with the libraries of that root."""
+    libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
+    return [root / "usr" / "lib64" / "ld-linux-x86-64.so.2", "--library-path", libraries]
+
+
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
     """What was made by this very recipe, with these versions of what is copied from here."""
     versions = [importlib.metadata.version(name) for name in DISTRIBUTIONS]
@@ -222,9 +246,8 @@ def _copy_distributions(site: Path) -> None:
 
 def _compile(root: Path) -> None:
     """Compile all Python modules, by the guest's Python, with the guest's libraries."""
-    libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
-    python = [root / "usr" / "lib64" / "ld-linux-x86-64.so.2", "--library-path", libraries, root / "usr/bin/python3"]
-    command = [*python, "-m", "compileall", "-q", "-s", root, "-p", "/", "--invalidation-mode", "unchecked-hash"]
+    command = [*_runner(root), root / "usr" / "bin" / "python3", "-m", "compileall", "-q"]
+    command += ["-s", root, "-p", "/", "--invalidation-mode", "unchecked-hash"]
     places = [path for path in (root / "usr" / "lib").glob("python3*") if path.is_dir()]
     subprocess.run([*command, *places], check=True, env={**os.environ, "PYTHONHOME": str(root / "usr")})
 

@@ -1,10 +1,12 @@
 """A virtual machine: boots, is watched, and ends, whatever happens in it.
 
-The machine is QEMU's, with an emulated processor: that runs anywhere, if ten times slower.  The processor is a plain
-one, since what newer ones have beyond it (page tables of five levels, wide vectors) is work to emulate.  The machine
-has three serial ports (init.sh says what for), each of which QEMU writes to a file.  The files are all that is known
-about the guest.  It is given up when the kernel says that it is beyond help, or stuck; when nothing at all is written
-for a while; or when the time is over.
+The machine is QEMU's, with two emulated processors: that runs anywhere, if ten times slower.  They take turns in one
+thread, so that a guest uses one core.  They are plain ones, since what newer ones have beyond them (page tables of five
+levels, wide vectors) is work to emulate.
+
+The machine has three serial ports (init.sh says what for), each of which QEMU writes to a file.  The files are all that
+is known about the guest.  It is given up when the kernel says that it is beyond help, or stuck; when nothing at all is
+written for a while; or when the time is over.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,7 @@ class Run:
 
 
 def run(
+    emulator: Sequence[str | Path],
     kernel: Path,
     initramfs: Path,
     directory: Path,
@@ -92,14 +95,15 @@ def run(
 ) -> Run:
     """Boot and wait for the end: ``limit`` seconds in all, and ``silence`` seconds without a word, at most.
 
-    ``show`` gets what the job prints, while it is printed.  Another thread may ``stop`` it.
+    ``emulator`` is the command that runs QEMU.  ``show`` gets what the job prints, while it is printed.  Another thread
+    may ``stop`` it.
     """
     ports = [directory / name for name in ("console", "output", "results")]
     for port in ports:
         port.touch()
     # A time limit of its own, so that no machine outlives this process for long.
-    command: list[str | Path] = ["timeout", "--foreground", "--signal=KILL", str(limit), "qemu-system-x86_64"]
-    command += ["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2", "-m", str(MEMORY_MIB)]
+    command: list[str | Path] = ["timeout", "--foreground", "--signal=KILL", str(limit), *emulator]
+    command += ["-accel", "tcg,thread=single", "-cpu", "qemu64", "-smp", "2", "-m", str(MEMORY_MIB)]
     command += ["-nodefaults", "-nic", "none", "-display", "none", "-no-reboot"]
     command += ["-kernel", kernel, "-initrd", initramfs, "-append", " ".join(KERNEL_PARAMETERS)]
     command += [word for port in ports for word in ("-serial", f"file:{port}")]

@@ -27,17 +27,16 @@ console=$1 output=$2 results=$3
 
 
 @pytest.fixture
-def guest(tmp_path, monkeypatch):
+def guest(tmp_path):
     """A function that runs a guest, of which the shell commands are given instead of a kernel."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    program = tmp_path / "qemu-system-x86_64"
+    program = tmp_path / "emulator"
 
     def run_guest(commands, limit=20, silence=20, show=None):
         program.write_text(PORTS + commands)
         program.chmod(0o755)
         directory = tmp_path / "guest"
         directory.mkdir()
-        return run(Path("kernel"), Path("initramfs"), directory, limit=limit, silence=silence, show=show)
+        return run([program], Path("kernel"), Path("initramfs"), directory, limit=limit, silence=silence, show=show)
 
     return run_guest
 
