@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from purebpf.abi.bpf import bpf_cmd, bpf_map_type
 from purebpf.btf.reader import Btf
 from purebpf.btf.value import codec
 from purebpf.errors import AttachError, KernelError
-from purebpf.events.array import PerfEventArray
 from purebpf.kernel import bpf as kernel_bpf
 from purebpf.kernel import pin
 from purebpf.kernel.facts import KernelFacts
@@ -19,8 +20,6 @@ from purebpf.kernel.fd import Fd
 from purebpf.kernel.memlock import raise_memlock_limit
 from purebpf.kernel.memory import Memory
 from purebpf.links.link import Link
-from purebpf.links.struct_ops import attach_struct_ops, register
-from purebpf.links.usdt import Specs
 from purebpf.load.execute import Descriptor, execute, fill
 from purebpf.load.features import Feature
 from purebpf.load.plan import PIN_ROOT, Handle, LoadPlan, Mapped, make_plan
@@ -30,6 +29,9 @@ from purebpf.maps.map import Codec, Map
 from purebpf.obj import spec as obj_spec
 from purebpf.obj.parse import Source, parse_object
 from purebpf.program import Program
+
+if TYPE_CHECKING:
+    from purebpf.links.usdt import Specs
 
 
 class ObjectSpec(obj_spec.ObjectSpec):
@@ -92,6 +94,11 @@ class _RunningKernel:
     def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int:
         return kernel_bpf.bpf(cmd, attr, action=action)
 
+    def lacking(self, code: int, cmd: bpf_cmd, fields: Mapping[str, int]) -> str:
+        from purebpf.kernel.lacking import lacking  # here, as it is only needed when something has gone wrong
+
+        return lacking(code, cmd, fields)
+
     def own(self, number: int, what: str) -> Fd:
         return Fd(number, what)
 
@@ -132,7 +139,7 @@ class BpfObject:
         self.links: list[Link] = []
         self.struct_ops = {key: fill(value, owners) for key, value in plan.struct_ops.items()}
         self._others: list[Fd] = []
-        usdt = Specs(self.maps)
+        usdt = functools.cache(functools.partial(_usdt_specs, self.maps))
         for handle, fd in owners.items():
             if handle.kind == "map":
                 self.maps[handle.name] = _live_map(fd, handle.name, spec, plan, memories.get(handle))
@@ -168,6 +175,8 @@ class BpfObject:
 
         The link is the caller's.  Raises KeyError if there is no such map, and KernelError.
         """
+        from purebpf.links.struct_ops import attach_struct_ops
+
         return attach_struct_ops(self.maps[name].fileno(), name, self.struct_ops[name], self.spec.maps[name].map_flags)
 
     def update_struct_ops(self, link: Link, name: str) -> None:
@@ -175,6 +184,8 @@ class BpfObject:
 
         Raises KeyError if there is no such map, AttachError if ``link`` is no bpf link, and KernelError.
         """
+        from purebpf.links.struct_ops import register
+
         register(self.maps[name].fileno(), name, self.struct_ops[name], self.spec.maps[name].map_flags)
         link.update(self.maps[name])
 
@@ -217,6 +228,13 @@ def _naming(program: Program) -> Iterator[None]:
         raise AttachError(f"{who}: {error}") from None
 
 
+def _usdt_specs(maps: Mapping[str, Map]) -> Specs:
+    """What an object's programs share for static tracepoints; few objects have such programs."""
+    from purebpf.links.usdt import Specs
+
+    return Specs(maps)
+
+
 def _live_map(fd: Fd, key: str, spec: ObjectSpec, plan: LoadPlan, memory: Memory | None) -> Map:
     definition = spec.maps[key]
     max_entries = plan.max_entries(Handle("map", key))
@@ -230,6 +248,8 @@ def _live_map(fd: Fd, key: str, spec: ObjectSpec, plan: LoadPlan, memory: Memory
     key_codec = _codec(spec.btf, definition.key_type_id, definition.key_size)
     value_codec = _codec(spec.btf, definition.value_type_id, definition.value_size)
     if definition.type == bpf_map_type.BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+        from purebpf.events.array import PerfEventArray
+
         return PerfEventArray(fd, key, definition.type, max_entries, key_codec, value_codec, spec.btf)
     return Map(fd, key, definition.type, max_entries, key_codec, value_codec)
 

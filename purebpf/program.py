@@ -1,40 +1,37 @@
 """A program in the kernel, and the many ways to attach it.
 
-The work is done in :mod:`purebpf.links`, one module for each kind of hook; the methods here are their public face.  The
-table at the end says which section names tell enough for :meth:`Program.attach`, and which method the others need.
+The work is done in :mod:`purebpf.links`, one module for each kind of hook; the methods here are their public face.  A
+method imports its module when it is called, since a program needs one or two of them.  The table at the end says which
+section names tell enough for :meth:`Program.attach`, and which method the others need.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from purebpf.abi.bpf import bpf_attach_type
 from purebpf.btf.types import Func
 from purebpf.errors import AttachError
 from purebpf.kernel.facts import KernelFacts
 from purebpf.kernel.fd import Fd
-from purebpf.links import kprobe, kprobe_multi, perf_event, tracepoint, tracing_multi, uprobe, uprobe_multi, usdt
-from purebpf.links.cgroup import Cgroup, attach_cgroup
-from purebpf.links.iterator import CgroupOrder, IteratorLink, attach_iterator
 from purebpf.links.link import Link
-from purebpf.links.lirc import attach_lirc
-from purebpf.links.netfilter import Family, Hook, attach_netfilter
-from purebpf.links.netns import Netns, attach_netns
-from purebpf.links.order import Neighbour, SupportsFileno
-from purebpf.links.raw_tracepoint import attach_raw_tracepoint
-from purebpf.links.run import RunResult, run
-from purebpf.links.sockets import Socket, attach_reuseport, attach_socket_filter
-from purebpf.links.sockmap import attach_sockmap
-from purebpf.links.tc import attach_tc
-from purebpf.links.tcx import NETKIT, TCX, Direction, Side, attach_netkit, attach_tcx
-from purebpf.links.tracing import attach_freplace, attach_tracing
-from purebpf.links.tracing_multi import attach_tracing_multi
-from purebpf.links.xdp import Mode, attach_xdp
 from purebpf.load.nearest import nearest, suggestion
 from purebpf.obj.sections import SECTIONS
 from purebpf.obj.spec import ProgramSpec
+
+if TYPE_CHECKING:
+    from purebpf.links.cgroup import Cgroup
+    from purebpf.links.iterator import CgroupOrder, IteratorLink
+    from purebpf.links.netfilter import Family, Hook
+    from purebpf.links.netns import Netns
+    from purebpf.links.order import Neighbour, SupportsFileno
+    from purebpf.links.run import RunResult
+    from purebpf.links.sockets import Socket
+    from purebpf.links.tcx import Direction, Side
+    from purebpf.links.usdt import Specs
+    from purebpf.links.xdp import Mode
 
 _Word = TypeVar("_Word", bound=str)
 
@@ -46,7 +43,7 @@ class Program:
     nearest real names, and KernelError if the kernel refuses; nothing stays behind then.
     """
 
-    def __init__(self, fd: Fd, spec: ProgramSpec, usdt: usdt.Specs) -> None:
+    def __init__(self, fd: Fd, spec: ProgramSpec, usdt: Callable[[], Specs]) -> None:
         self._fd = fd
         self.spec = spec
         self.name = spec.name
@@ -65,7 +62,7 @@ class Program:
     @property
     def attaches_itself(self) -> bool:
         """Whether the section name says what to attach to, as ``tracepoint/CATEGORY/NAME`` does."""
-        return self._row in _BY_SECTION and bool(self.spec.attach_to or self._row in _WITHOUT_TARGET)
+        return self._row in _BY_SECTION and self.spec.attach_to != ""
 
     def attach(self) -> Link:
         """Attach the program where its section name says.
@@ -98,7 +95,9 @@ class Program:
         ``cookie`` is what bpf_get_attach_cookie() returns in the program (Linux 5.15), here and with other kinds.
         Needs CAP_PERFMON, and a tracefs or CAP_SYS_ADMIN to find the tracepoint.
         """
-        return tracepoint.attach_tracepoint(self._fd, category, name, cookie=cookie)
+        from purebpf.links.tracepoint import attach_tracepoint
+
+        return attach_tracepoint(self._fd, category, name, cookie=cookie)
 
     # Kernel functions, user functions, static tracepoints, performance counters
 
@@ -110,8 +109,10 @@ class Program:
         ``function`` is a name or an address, ``offset`` an instruction in it, in bytes.  ``retprobe`` is as the
         program's section says, if it is not given, here and with the other probes.  CONFIG_KPROBE_EVENTS.
         """
+        from purebpf.links.kprobe import attach_kprobe
+
         at_return = self._at_return(retprobe)
-        return kprobe.attach_kprobe(self._fd, function, offset=offset, retprobe=at_return, cookie=cookie)
+        return attach_kprobe(self._fd, function, offset=offset, retprobe=at_return, cookie=cookie)
 
     def attach_kprobe_multi(
         self,
@@ -125,7 +126,9 @@ class Program:
         ``functions`` is a name, a pattern with ``*`` and ``?``, a list of names, or a list of addresses; ``cookies``
         has one for each entry of a list.  Linux 5.18 with CONFIG_FPROBE, sessions 6.10.
         """
-        return kprobe_multi.attach_kprobe_multi(
+        from purebpf.links.kprobe_multi import attach_kprobe_multi
+
+        return attach_kprobe_multi(
             self._fd,
             functions,
             retprobe=self._at_return(retprobe),
@@ -138,7 +141,9 @@ class Program:
 
         For programs that use BPF_KSYSCALL() of bpf_tracing.h.  CONFIG_KPROBE_EVENTS.
         """
-        return kprobe.attach_ksyscall(self._fd, name, retprobe=self._at_return(retprobe), cookie=cookie)
+        from purebpf.links.kprobe import attach_ksyscall
+
+        return attach_ksyscall(self._fd, name, retprobe=self._at_return(retprobe), cookie=cookie)
 
     def attach_uprobe(
         self,
@@ -158,7 +163,9 @@ class Program:
         ``pid``: only in that process; -1 in all, 0 in this one.  ``ref_ctr_offset`` is the place in the file of a
         16-bit number that the kernel raises by 1 meanwhile.  CONFIG_UPROBE_EVENTS.
         """
-        return uprobe.attach_uprobe(
+        from purebpf.links.uprobe import attach_uprobe
+
+        return attach_uprobe(
             self._fd,
             path,
             function,
@@ -184,7 +191,9 @@ class Program:
         ``functions`` is a name, a pattern with ``*`` and ``?``, a list of names, or a list of offsets in the file;
         ``cookies`` and ``ref_ctr_offsets`` have one for each entry of a list.  Linux 6.6, sessions 6.13.
         """
-        return uprobe_multi.attach_uprobe_multi(
+        from purebpf.links.uprobe_multi import attach_uprobe_multi
+
+        return attach_uprobe_multi(
             self._fd,
             path,
             functions,
@@ -201,7 +210,9 @@ class Program:
         ``path`` and ``pid`` are as for `attach_uprobe`.  The program reads arguments with bpf_usdt_arg() of usdt.bpf.h,
         and ``cookie`` with bpf_usdt_cookie().
         """
-        return usdt.attach_usdt(self._fd, self._usdt, path, provider, name, pid=pid, cookie=cookie)
+        from purebpf.links.usdt import attach_usdt
+
+        return attach_usdt(self._fd, self._usdt(), path, provider, name, pid=pid, cookie=cookie)
 
     def attach_perf_event(
         self,
@@ -221,13 +232,17 @@ class Program:
         ``pid``: only while this process runs, or what it starts; -1: always, 0: this process.  ``cpus``: only on
         these, and not on all that are online.
         """
-        return perf_event.attach_perf_event(
+        from purebpf.links.perf_event import attach_perf_event
+
+        return attach_perf_event(
             self._fd, type, config, frequency=frequency, period=period, pid=pid, cpus=cpus, cookie=cookie
         )
 
     def attach_perf_event_fd(self, event: int, *, cookie: int = 0) -> Link:
         """Run the program with a perf event that is open already: its file descriptor, which stays the caller's."""
-        return perf_event.attach_perf_event_fd(self._fd, event, cookie=cookie)
+        from purebpf.links.perf_event import attach_perf_event_fd
+
+        return attach_perf_event_fd(self._fd, event, cookie=cookie)
 
     def _at_return(self, given: bool | None) -> bool:
         """Whether a probe is to be set on a function's return: what is given, or else what the section says."""
@@ -238,8 +253,10 @@ class Program:
     def attach_raw_tracepoint(self, name: str, *, cookie: int = 0) -> Link:
         """Run the program whenever the tracepoint ``name`` is hit, without a category: ``sched_switch``.
 
-        It gets the arguments as the kernel passes them.  Linux 4.17, with a cookie 6.9; needs CAP_PERFMON.
+        It gets the arguments as the kernel passes them.  Linux 4.17, with a cookie 6.10; needs CAP_PERFMON.
         """
+        from purebpf.links.raw_tracepoint import attach_raw_tracepoint
+
         return attach_raw_tracepoint(self._fd, name, cookie=cookie)
 
     def attach_tracing(self, *, cookie: int = 0) -> Link:
@@ -258,6 +275,8 @@ class Program:
         ``functions`` is a pattern with ``*`` and ``?``, or a list of names; ``cookies`` are one for each entry of a
         list.  Linux 7.2.
         """
+        from purebpf.links.tracing_multi import attach_tracing_multi
+
         facts = KernelFacts.running()
         btf = facts.btf if not module else next((each.btf for each in facts.modules if each.name == module), None)
         if btf is None:
@@ -281,6 +300,8 @@ class Program:
         Without arguments that is the one it was loaded for (the ProgramSpec's ``attach_prog_fd`` and ``attach_to``).
         ``target`` and ``function`` name another one with the same parameters (Linux 5.10).
         """
+        from purebpf.links.tracing import attach_freplace
+
         if target is None:
             return self._attach_bound(0)
         btf = KernelFacts.running().program_btf(target.fileno())
@@ -304,6 +325,8 @@ class Program:
         ``map`` is what ``iter/bpf_map_elem`` and its like walk.  ``cgroup`` and ``order`` are for ``iter/cgroup``,
         ``tid`` or ``pid`` keep ``iter/task`` and its like to one thread or one process (all Linux 6.1).  Linux 5.8.
         """
+        from purebpf.links.iterator import attach_iterator
+
         map_fd = None if map is None else map.fileno()
         target = self.spec.attach_to
         return attach_iterator(self._fd, target, map_fd=map_fd, cgroup=cgroup, order=order, tid=tid, pid=pid)
@@ -330,6 +353,8 @@ class Program:
         Raises KernelError: EINVAL for arguments that this type of program does not take, ENOTSUPP (524) for types that
         cannot be run so.
         """
+        from purebpf.links.run import run
+
         return run(
             self._fd,
             self.name,
@@ -343,6 +368,8 @@ class Program:
         )
 
     def _attach_bound(self, cookie: int) -> Link:
+        from purebpf.links.tracing import attach_tracing
+
         target = self.spec.attach_to
         return attach_tracing(self._fd, self._kind, target, self.spec.expected_attach_type, cookie=cookie)
 
@@ -364,6 +391,8 @@ class Program:
         Needs CAP_NET_ADMIN.  Linux 5.9; before, or with ``replace``, rtnetlink does it, and a child process undoes it
         should this one be killed.
         """
+        from purebpf.links.xdp import attach_xdp
+
         return attach_xdp(self._fd, interface, mode, replace=_fd_of(replace))
 
     def attach_tc(
@@ -379,6 +408,9 @@ class Program:
 
         Needs CAP_NET_ADMIN; a filter needs CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF.
         """
+        from purebpf.links.tc import attach_tc
+        from purebpf.links.tcx import TCX
+
         return attach_tc(self._fd, interface, self._word(direction, TCX, "direction"), handle=handle, priority=priority)
 
     def attach_tcx(
@@ -401,6 +433,8 @@ class Program:
 
         Needs CAP_NET_ADMIN.  Without a link, a child process undoes it should this one be killed.
         """
+        from purebpf.links.tcx import TCX, attach_tcx
+
         return attach_tcx(
             self._fd,
             interface,
@@ -425,6 +459,8 @@ class Program:
         ``interface`` is the primary one, also for ``side`` "peer".  The side may be left out if the section says it, as
         ``netkit/primary`` does.  The rest is as for attach_tcx().
         """
+        from purebpf.links.tcx import NETKIT, attach_netkit
+
         return attach_netkit(
             self._fd,
             interface,
@@ -461,6 +497,8 @@ class Program:
 
         Needs CAP_NET_ADMIN.
         """
+        from purebpf.links.cgroup import attach_cgroup
+
         return attach_cgroup(
             self._fd,
             cgroup,
@@ -479,6 +517,8 @@ class Program:
         stays the caller's, and if it is closed the program goes.  A socket has one filter: another replaces it, and
         closing the Link removes whatever filter there is then.
         """
+        from purebpf.links.sockets import attach_socket_filter
+
         return attach_socket_filter(self._fd, socket)
 
     def attach_reuseport(self, socket: Socket) -> Link:
@@ -487,6 +527,8 @@ class Program:
         It is set for all of them by any one; to detach it (Linux 5.3) that one must still be open.  The program goes
         with the last of them, which may be another process's.
         """
+        from purebpf.links.sockets import attach_reuseport
+
         return attach_reuseport(self._fd, socket)
 
     def attach_sockmap(self, sockmap: SupportsFileno | int, *, attach_type: bpf_attach_type | None = None) -> Link:
@@ -498,6 +540,8 @@ class Program:
         Needs CAP_NET_ADMIN.  Linux 6.10; before, the map holds the program, and a child process takes it from there
         should this one be killed.
         """
+        from purebpf.links.sockmap import attach_sockmap
+
         if attach_type is None and self._row == "sk_skb":
             raise AttachError(f"program {self.name!r}: section 'sk_skb' does not say which attach_type is meant")
         return attach_sockmap(self._fd, sockmap, self._attach_type(attach_type))
@@ -508,6 +552,8 @@ class Program:
         ``netns`` is a path such as /run/netns/NAME or /proc/PID/ns/net, a descriptor of that, or None for this thread's
         own.  Needs CAP_NET_ADMIN.
         """
+        from purebpf.links.netns import attach_netns
+
         return attach_netns(self._fd, self._attach_type(None), netns)
 
     def attach_lirc(self, device: str | os.PathLike[str] | int) -> Link:
@@ -516,6 +562,8 @@ class Program:
         The device holds the program; a child process takes it from there should this one be killed.  Needs
         CAP_NET_ADMIN, and to open the device for writing.
         """
+        from purebpf.links.lirc import attach_lirc
+
         return attach_lirc(self._fd, device)
 
     def attach_netfilter(self, family: Family, hook: Hook, *, priority: int = 0, defrag: bool = False) -> Link:
@@ -527,6 +575,8 @@ class Program:
 
         Needs CAP_NET_ADMIN and CONFIG_NETFILTER_BPF_LINK.
         """
+        from purebpf.links.netfilter import attach_netfilter
+
         return attach_netfilter(self._fd, family, hook, priority=priority, defrag=defrag)
 
     def _attach_type(self, given: bpf_attach_type | None) -> bpf_attach_type:
@@ -563,17 +613,23 @@ def _parsed(program: Program, parse: Callable[[str], Parsed], target: str) -> Pa
 
 
 def _tracepoint(program: Program, target: str) -> Link:
-    category, name = _parsed(program, tracepoint.parse, target)
+    from purebpf.links.tracepoint import parse
+
+    category, name = _parsed(program, parse, target)
     return program.attach_tracepoint(category, name)
 
 
 def _kprobe(program: Program, target: str) -> Link:
-    function, offset = _parsed(program, kprobe.parse, target)
+    from purebpf.links.kprobe import parse
+
+    function, offset = _parsed(program, parse, target)
     return program.attach_kprobe(function, offset=offset)
 
 
 def _kprobe_multi(program: Program, target: str) -> Link:
-    return program.attach_kprobe_multi(_parsed(program, kprobe_multi.parse, target))
+    from purebpf.links.kprobe_multi import parse
+
+    return program.attach_kprobe_multi(_parsed(program, parse, target))
 
 
 def _ksyscall(program: Program, target: str) -> Link:
@@ -581,17 +637,23 @@ def _ksyscall(program: Program, target: str) -> Link:
 
 
 def _uprobe(program: Program, target: str) -> Link:
-    path, function, offset = _parsed(program, uprobe.parse, target)
+    from purebpf.links.uprobe import parse
+
+    path, function, offset = _parsed(program, parse, target)
     return program.attach_uprobe(path, function, offset=offset)
 
 
 def _uprobe_multi(program: Program, target: str) -> Link:
-    path, pattern = _parsed(program, uprobe_multi.parse, target)
+    from purebpf.links.uprobe_multi import parse
+
+    path, pattern = _parsed(program, parse, target)
     return program.attach_uprobe_multi(path, pattern)
 
 
 def _usdt(program: Program, target: str) -> Link:
-    path, provider, name = _parsed(program, usdt.parse, target)
+    from purebpf.links.usdt import parse
+
+    path, provider, name = _parsed(program, parse, target)
     return program.attach_usdt(path, provider, name)
 
 
@@ -604,7 +666,9 @@ def _bound(program: Program, _: str) -> Link:
 
 
 def _bound_to_many(program: Program, target: str) -> Link:
-    module, pattern = _parsed(program, tracing_multi.parse, target)
+    from purebpf.links.tracing_multi import parse
+
+    module, pattern = _parsed(program, parse, target)
     return program.attach_tracing_multi(pattern, module=module)
 
 
@@ -644,9 +708,6 @@ _BY_SECTION: dict[str, Callable[[Program, str], Link]] = {
     **dict.fromkeys(("iter+", "iter.s+"), _iter),
 }
 """How to attach a program by what follows the first slash of its section name, by rows of the table of sections."""
-
-_WITHOUT_TARGET: frozenset[str] = frozenset()
-"""Those whose section says enough even with nothing after the slash, or with no slash."""
 
 _BY_HAND: dict[str, str] = {
     **dict.fromkeys(("tracepoint+", "tp+", "tracepoint.s+", "tp.s+"), "attach_tracepoint(CATEGORY, NAME)"),

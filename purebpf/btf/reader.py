@@ -382,9 +382,7 @@ class Btf:
 
     def names(self, kind: KindClass) -> Iterator[str]:
         """The names of all types of this kind, a base's first, by ascending id."""
-        for type_id in range(1, len(self)):
-            if self._kind(type_id) == kind.kind:
-                yield self._name_of(type_id)
+        return map(self._name_of, self.ids(kind))
 
     def find_flavors(self, name: str) -> list[int]:
         """The ids, ascending, of all types whose name without its CO-RE flavour (``___...``) is ``name``."""

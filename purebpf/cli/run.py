@@ -101,8 +101,11 @@ def _attach_what_works(bpf: purebpf.BpfObject) -> None:
 def _nothing_attached(bpf: purebpf.BpfObject, refusals: list[purebpf.AttachError | purebpf.KernelError]) -> str:
     if not refusals:
         return f"object {bpf.name!r} has no program that is loaded"
-    reasons = dict.fromkeys(str(refusal) for refusal in refusals)
-    return "\n  ".join([f"no program of object {bpf.name!r} can be attached:", *reasons])
+    reasons: dict[str, str] = {}
+    for refusal in refusals:
+        hint = refusal.hint if isinstance(refusal, purebpf.KernelError) else ""
+        reasons.setdefault(hint or str(refusal), str(refusal))  # what several have in common is said once
+    return "\n  ".join([f"no program of object {bpf.name!r} can be attached:", *reasons.values()])
 
 
 def _set_variable(spec: purebpf.ObjectSpec, name: str, text: str) -> None:

@@ -13,6 +13,7 @@ the most fundamental on:
    for arguments: the kernel answers EINVAL or E2BIG, a filter what it always does.
 5. The limit of locked memory, which maps and programs count against before Linux 5.11.
 6. Kernel lockdown.
+7. What is left when something is to be created: a security module.
 
 A hint is one or two sentences, or ``""`` when the errno says all there is to say.
 """
@@ -200,6 +201,11 @@ def _not_permitted(call: str, needed: set[str], now: Situation, command: int) ->
         )
     if now.locked_down:
         return _LOCKED_DOWN
+    if call == "bpf" and command in _CREATING:
+        return (
+            "This process has the capabilities that it takes; a security module may forbid it"
+            " (/sys/kernel/security/lsm names those that are active)"
+        )
     return ""
 
 

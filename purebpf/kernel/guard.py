@@ -1,9 +1,10 @@
 """What keeps the promise that a killed process leaves nothing attached, where the kernel does not.
 
 Most attachments hang on a file descriptor, which the kernel closes when its process ends in whatever way.  Some do not:
-a filter that was added by netlink, a program that BPF_PROG_ATTACH put into a control group.  A guard stands by each of
-those: a child process that waits for the end of a pipe, whose other end its parent holds (and what the parent has
-forked, as with any descriptor).  When the parent closes that, or dies, the guard undoes this one attachment, and ends.
+a filter that was added by netlink, a program that BPF_PROG_ATTACH put into a control group, the definition of a probe
+in tracefs.  A guard stands by each of those: a child process that waits for the end of a pipe, whose other end its
+parent holds (and what the parent has forked, as with any descriptor).  When the parent writes into that, or dies, the
+guard undoes this one attachment, and ends.
 
 It is started before the attachment is made, so that there is no moment without it.  It leaves the parent's session, as
 Ctrl-C in a terminal is for all processes of that, and takes no notice of SIGTERM, which service managers send to all
@@ -18,7 +19,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from purebpf.errors import AttachError
@@ -35,13 +36,15 @@ os.dup2(1, 2)
 package = sys.modules["purebpf"] = types.ModuleType("purebpf")
 package.__path__ = [sys.argv[1]]
 undo = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])
+import json
+arguments = json.loads(sys.argv[4])
 os.read(0, 1)
-undo(*map(int, sys.argv[4:]))
+undo(*arguments)
 """
 
 
 class Guard:
-    """Calls ``undo(*fds, *numbers)``, once: when it is told to, or when this process has ended.
+    """Calls ``undo(*fds, *arguments)``, once: when it is told to, or when this process has ended.
 
     ``undo`` is a function of a module of the room kernel/, and undoes an attachment if it is still there.  The guard
     has duplicates of the descriptors; the caller keeps them open as long as it.
@@ -49,14 +52,15 @@ class Guard:
     Raises AttachError if no child process can be started.
     """
 
-    def __init__(self, undo: Callable[..., None], fds: Sequence[Fd], *numbers: int) -> None:
+    def __init__(self, undo: Callable[..., None], fds: Sequence[Fd], *arguments: int | str) -> None:
+        import json
         import subprocess
 
         if getattr(sys, "frozen", False):  # an executable that would start this program once more
             raise AttachError(f"{_NO_GUARD}: this program has no Python interpreter of its own")
         shared = [fd.fileno() for fd in fds]
         self._undo = undo
-        self._arguments = [*shared, *numbers]
+        self._arguments = [*shared, *arguments]
         package = str(Path(__file__).parents[1])
         command = [sys.executable or "", "-I", "-S", "-c", _GUARD, package, undo.__module__, undo.__qualname__]
         with ExitStack() as on_failure, ExitStack() as at_once:
@@ -64,7 +68,7 @@ class Guard:
                 waiting, self._pipe = _pipe("pipe that holds back a guard", at_once, on_failure)
                 answer, answering = _pipe("answer of a guard", at_once, at_once)
                 self._process = subprocess.Popen(
-                    [*command, *map(str, self._arguments)],
+                    [*command, json.dumps(self._arguments)],
                     stdin=waiting.fileno(),
                     stdout=answering.fileno(),
                     stderr=subprocess.STDOUT,
@@ -88,7 +92,13 @@ class Guard:
         self._pipe.close()
 
     def undo(self) -> None:
-        """Have the attachment undone now, and wait until it is.  Raises KernelError if the kernel refuses."""
+        """Have the attachment undone now, and wait until it is.  Raises KernelError if the kernel refuses.
+
+        In a process that was forked from this guard's parent it does nothing.
+        """
+        if self._process.poll() is None:  # it is there, and this process' child
+            with suppress(BrokenPipeError):  # killed a moment ago
+                os.write(self._pipe.fileno(), b"-")  # as what was forked keeps the pipe from ending
         self._pipe.close()
         if self._process.wait() != 0:  # somebody killed it, or it failed, and then this tells why
             self._undo(*self._arguments)
@@ -104,6 +114,6 @@ _PATIENCE = 60
 """Seconds that a Python interpreter has to start."""
 
 _NO_GUARD = (
-    "this kernel does not detach the program when this process ends, and the child process that would do it"
+    "this kernel does not undo such an attachment when this process ends, and the child process that would do it"
     " cannot be started"
 )

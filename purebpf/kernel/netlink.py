@@ -12,8 +12,11 @@ rtnetlink.h, if_link.h and pkt_cls.h, and in Documentation/userspace-api/netlink
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from purebpf.abi import net
@@ -101,6 +104,37 @@ def ingress_qdisc(ifindex: int) -> str:
     return ""
 
 
+@contextmanager
+def nobody_else_at_filters() -> Iterator[None]:
+    """Hold off all other threads and processes that come here for the same network namespace.
+
+    The kernel adds a qdisc and its first filter in two steps, and removes them in two.  Who comes in between could not
+    tell whose the qdisc is, or would lose a filter together with it.  The lock is one on the namespace's file in /proc,
+    and so gone when its holder is.
+    """
+    try:
+        namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "opening this thread's network namespace", _NO_PROC) from None
+    try:
+        fcntl.flock(namespace, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(namespace, fcntl.LOCK_UN)  # a child process may have a copy of the descriptor
+    finally:
+        os.close(namespace)
+
+
+_NO_PROC = "procfs must be mounted at /proc"
+
+OF_OUR_QDISC = "+clsact"
+"""The end of a filter's name that says: who removes the last filter is to remove the qdisc too.
+
+So filters of several processes know it of each other, in whatever order they go.
+"""
+
+
 def add_clsact(ifindex: int, *, action: str) -> None:
     """Give an interface a clsact qdisc.  If it has one already, that is fine.  Raises KernelError."""
     handle = net.TC_H_CLSACT & net.TC_H_MAJ_MASK
@@ -171,16 +205,19 @@ def _add_filter(
 def remove_filter(ifindex: int, parent: int, handle: int, prog_id: int, and_qdisc: int) -> None:
     """Remove a filter, if it is still there with this BPF program.
 
-    ``and_qdisc`` says to remove the clsact qdisc too, if it has no filter any more.
+    If its name says that the clsact qdisc is ours, remove that too, unless it has other filters.  ``and_qdisc`` says so
+    for a filter that is not there: its process may have been killed when it had added the qdisc only.
     """
     action = f"removing a filter of network interface {ifindex}"
-    for each in filters(ifindex, parent):
-        if (each.handle, each.prog_id) == (handle, prog_id):
-            request = _traffic(ifindex, handle, parent, each.info)
-            request += _attribute(net.TCA_KIND, each.kind.encode() + b"\0")
-            _unless_gone(net.RTM_DELTFILTER, request, action)
-    if and_qdisc:
-        remove_unused_clsact(ifindex)
+    with nobody_else_at_filters():
+        for each in filters(ifindex, parent):
+            if (each.handle, each.prog_id) == (handle, prog_id):
+                request = _traffic(ifindex, handle, parent, each.info)
+                request += _attribute(net.TCA_KIND, each.kind.encode() + b"\0")
+                _unless_gone(net.RTM_DELTFILTER, request, action)
+                and_qdisc = each.name.endswith(OF_OUR_QDISC)
+        if and_qdisc:
+            remove_unused_clsact(ifindex)
 
 
 def remove_unused_clsact(ifindex: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from purebpf.abi.attr import bpf_attr_obj
@@ -35,9 +36,9 @@ def prepare(path: str) -> None:
     except OSError as error:
         raise KernelError(error.errno or 0, action) from error
     if _is_bpffs(device) is False:
-        raise KernelError(
-            errno.EINVAL, action, f"{str(parent)!r} is in no BPF file system. Mount one:  mount -t bpf bpf {parent}"
-        )
+        points = [point for _, point, kind in _mounts() if kind == "bpf"]
+        there = f"Pins go below {' or '.join(points)}" if points else "Mount one:  mount -t bpf bpf /sys/fs/bpf"
+        raise KernelError(errno.EINVAL, action, f"{str(parent)!r} is in no BPF file system. {there}")
 
 
 def make(fd: Fd, path: str, action: str) -> None:
@@ -80,10 +81,16 @@ def remove(path: str) -> None:
 
 def _is_bpffs(device: int) -> bool | None:
     """Whether this device number is a BPF file system's; None where /proc does not tell."""
+    kinds = {kind for number, _, kind in _mounts() if number == f"{os.major(device)}:{os.minor(device)}"}
+    return "bpf" in kinds if kinds else None
+
+
+def _mounts() -> Iterator[tuple[str, str, str]]:
+    """Device number, mount point and kind of each mounted file system; none where there is no /proc."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:
-        return None
-    number = f"{os.major(device)}:{os.minor(device)}"
-    kinds = {line.partition(" - ")[2].split()[0] for line in mounts.splitlines() if line.split()[2] == number}
-    return "bpf" in kinds if kinds else None
+        return
+    for line in mounts.splitlines():
+        first, _, rest = line.partition(" - ")
+        yield first.split()[2], first.split()[4], rest.split()[0]

@@ -154,7 +154,7 @@ def _prepare() -> None:
     features.running().raise_limit()
 
 
-def _refusal(kind: bpf_prog_type, program: Sequence[Instruction], fields: Mapping[str, int]) -> tuple[int, str]:
+def refusal(kind: bpf_prog_type, program: Sequence[Instruction], fields: Mapping[str, int]) -> tuple[int, str]:
     """Load a program: the kernel's error, 0 for none, and the verifier's log."""
     log = ctypes.create_string_buffer(4096)
     logging = {"log_buf": ctypes.addressof(log), "log_size": len(log), "log_level": 1}
@@ -192,7 +192,7 @@ _REFUSALS: Final = {
 def _program_type(kind: bpf_prog_type) -> bool:
     _prepare()
     expected, message = _REFUSALS.get(kind, (0, ""))
-    code, log = _refusal(kind, RETURN_0, _FIELDS.get(kind, {}))
+    code, log = refusal(kind, RETURN_0, _FIELDS.get(kind, {}))
     return code == expected and message in log
 
 
@@ -209,7 +209,7 @@ def _helper(kind: bpf_prog_type, helper: bpf_func_id) -> bool:
     if not _program_type(kind):
         return False
     _prepare()
-    _, log = _refusal(kind, (call_helper(helper), EXIT), _FIELDS.get(kind, {}))
+    _, log = refusal(kind, (call_helper(helper), EXIT), _FIELDS.get(kind, {}))
     return not any(words in log for words in _REFUSED_HELPER)
 
 
@@ -294,7 +294,7 @@ _STRUCT: Final = 4  # BTF_KIND_STRUCT
 
 # Ways to attach
 
-_RETURN_1: Final = (Instruction(MOV, imm=1), EXIT)
+RETURN_1: Final = (Instruction(MOV, imm=1), EXIT)
 """Some programs must return 1, such as those that run when a datagram was received: it cannot be refused any more."""
 _PROGRAM_FOR: Final = {row.attach_type: row.type for row in SECTIONS if row.attach_type} | {
     attach.BPF_CGROUP_INET_INGRESS: bpf_prog_type.BPF_PROG_TYPE_CGROUP_SKB  # is number 0
@@ -329,7 +329,7 @@ def _attach_type(kind: attach) -> bool:
         case attach.BPF_TCX_INGRESS | attach.BPF_TCX_EGRESS | attach.BPF_NETKIT_PRIMARY | attach.BPF_NETKIT_PEER:
             return _error_with_program(kind, lambda program: _attach(program, kind, _NO_SUCH_INTERFACE)) == errno.ENODEV
         case _ if _PROGRAM_FOR[kind] in _REFUSALS:
-            code, log = _refusal(_PROGRAM_FOR[kind], RETURN_0, {"expected_attach_type": kind, "attach_btf_id": 1})
+            code, log = refusal(_PROGRAM_FOR[kind], RETURN_0, {"expected_attach_type": kind, "attach_btf_id": 1})
             return code == errno.EINVAL and "attach_btf_id 1 is not a " in log
         case _:  # to a cgroup, a map of sockets or a lirc device: by file descriptor
             return _error_with_program(kind, lambda program: _attach(program, kind, _NO_SUCH_FD)) == errno.EBADF
@@ -343,7 +343,7 @@ def _error_with_program(kind: attach, attempt: Callable[[Fd], object]) -> int:
     """The kernel's error, 0 for none, where ``attempt`` gets a program made for this way to attach."""
 
     def load_and_attempt() -> None:
-        with _load(_PROGRAM_FOR[kind], _RETURN_1, expected_attach_type=kind) as program:
+        with _load(_PROGRAM_FOR[kind], RETURN_1, expected_attach_type=kind) as program:
             attempt(program)
 
     return _error(load_and_attempt)

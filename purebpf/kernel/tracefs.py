@@ -20,6 +20,7 @@ import difflib
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,9 @@ from purebpf.kernel.syscall import syscall
 FSOPEN_CLOEXEC = 1
 FSCONFIG_CMD_CREATE = 6
 FSMOUNT_CLOEXEC = 1
+
+_PATIENCE = 10
+"""Seconds that the kernel has to let go of a perf event."""
 
 _HOW_TO_MOUNT = (
     "No tracefs is mounted here that this process may read. Mount it with"
@@ -154,6 +158,25 @@ def tracepoint_id(category: str, name: str) -> int:
     """:meth:`Tracefs.tracepoint_id` of the running kernel, with a tracefs opened just for that."""
     with Tracefs.open() as tracefs:
         return tracefs.tracepoint_id(category, name)
+
+
+def remove_definition(file: str, event: str) -> None:
+    """Remove an event, "uprobes/NAME", that ``file`` defines, kprobe_events or uprobe_events, if it is still there.
+
+    One that is in use cannot be removed, and the kernel may let go of a perf event a moment after it has been closed.
+    So this tries for some seconds.  Raises KernelError: EBUSY if something uses the event even then.
+    """
+    end = time.monotonic() + _PATIENCE
+    with Tracefs.open(writable=True) as tracefs:
+        while True:
+            try:
+                return tracefs.append(file, f"-:{event}")
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > end:
+                    raise KernelError(error.errno or 0, f"removing event {event} from {file} of tracefs") from None
+            time.sleep(0.01)
 
 
 def _is_name(text: str) -> bool:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from purebpf.abi.attr import bpf_attr_link_create, bpf_attr_prog_attach, bpf_prog_info
-from purebpf.abi.bpf import bpf_attach_flags, bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_flags, bpf_attach_type, bpf_prog_type
 from purebpf.errors import AttachError, KernelError
 from purebpf.kernel.bpf import link_create, obj_get_info_by_fd, prog_attach, prog_detach_from_cgroup
 from purebpf.kernel.fd import Fd, number_of
@@ -26,6 +26,7 @@ from purebpf.links.order import Attached, Neighbour
 from purebpf.links.refusal import explained, unless_lacking
 from purebpf.load.features import Feature
 from purebpf.load.nearest import nearest
+from purebpf.obj.sections import SECTIONS
 
 Cgroup = str | os.PathLike[str] | int
 """The directory of a cgroup, in a file system of type cgroup2: its path, or a descriptor of it."""
@@ -55,7 +56,7 @@ def attach_cgroup(
     action = f"attaching a program to cgroup {cgroup} ({attach_type.name})"
     if attach_type == bpf_attach_type.BPF_LSM_CGROUP:
         require_bpf(action)
-    with _opened(cgroup) as fd, explained(lambda: _why_not(fd, attach_type)):
+    with _opened(cgroup) as fd, explained(lambda: _why_not(fd, attach_type), prog_fd, *_types(attach_type)):
         if flags is None and replace is None and (features or running()).has(Feature.CGROUP_LINK):
             attr = bpf_attr_link_create(
                 prog_fd=number_of(prog_fd), target_fd=fd.fileno(), attach_type=attach_type, flags=place.flags
@@ -98,12 +99,12 @@ def attached(cgroup: Cgroup, attach_type: bpf_attach_type) -> Attached:
 
 
 def _opened(cgroup: Cgroup) -> Fd:
-    if isinstance(cgroup, int):
-        return Fd(os.dup(cgroup), f"cgroup {cgroup}")
     try:
+        if isinstance(cgroup, int):
+            return Fd(os.dup(cgroup), f"cgroup {cgroup}")
         return Fd(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), f"cgroup {cgroup}")
     except FileNotFoundError:
-        path = Path(cgroup)
+        path = Path(str(cgroup))
         beside = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
         near = [str(path.parent / name) for name in nearest(path.name, beside)]
         meant = f"did you mean {' or '.join(near)}?" if near else _where_they_are()
@@ -122,11 +123,21 @@ def _where_they_are() -> str:
     return "no file system of type cgroup2 is mounted. Mount it with  mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 
 
+def _types(attach_type: bpf_attach_type) -> set[bpf_prog_type]:
+    """The types of programs for a hook of control groups."""
+    if attach_type == bpf_attach_type.BPF_CGROUP_INET_INGRESS:  # number 0, which is also that of none
+        return {bpf_prog_type.BPF_PROG_TYPE_CGROUP_SKB}
+    return {row.type for row in SECTIONS if row.attach_type == attach_type}
+
+
 def _why_not(cgroup: Fd, attach_type: bpf_attach_type) -> dict[int, str]:
     """Why the kernel refused, by errno; see __cgroup_bpf_attach() in kernel/bpf/cgroup.c."""
     return {
         **order.NOT_IN_ORDER,
-        errno.EBADF: f"{cgroup.what} is no directory of a file system of type cgroup2; {_where_they_are()}",
+        errno.EBADF: (
+            f"{cgroup.what} is no directory of a file system of type cgroup2, version 1 having no programs;"
+            f" {_where_they_are()}"
+        ),
         errno.EPERM: (
             "Programs of this kind are attached with other flags in this cgroup, or in one above it without"
             " BPF_F_ALLOW_MULTI or BPF_F_ALLOW_OVERRIDE, and there can be none beside or below them"
@@ -134,8 +145,8 @@ def _why_not(cgroup: Fd, attach_type: bpf_attach_type) -> dict[int, str]:
         errno.EINVAL: unless_lacking(
             attach_type,
             f"This kernel has no programs for {attach_type.name}; any in cgroups take CONFIG_CGROUP_BPF",
-            f"The program is not of a type for {attach_type.name}, or it is attached there already, or flags were given"
-            " that contradict each other, or an order, which takes Linux 6.17; there, a link goes before or after links"
-            " only, and a program without a link before or after such programs",
+            f"The program was loaded for something else than {attach_type.name}, or it is attached there already, or"
+            " flags were given that contradict each other, or an order, which takes Linux 6.17; there, a link goes"
+            " before or after links only, and a program without a link before or after such programs",
         ),
     }

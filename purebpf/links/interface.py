@@ -23,7 +23,7 @@ def find(interface: str | int) -> Interface:
         if isinstance(interface, int):
             return Interface(interface, socket.if_indextoname(interface))
         return Interface(socket.if_nametoindex(interface), interface)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError, ValueError):
         names = [name for _, name in socket.if_nameindex()]
     near = nearest(interface, names) if isinstance(interface, str) else []
     meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:20])}"

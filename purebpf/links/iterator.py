@@ -3,7 +3,7 @@
 ``SEC("iter/task")`` runs for every thread, ``iter/bpf_map_elem`` for every element of a map, and so on (Linux 5.8).
 The link says what to walk; each file that is opened of it is a run of its own, from the beginning, and what the program
 writes with bpf_seq_printf() and bpf_seq_write() is what read(2) returns.  Pinned, such a link is a file that ``cat``
-can read.
+can read; ``Link.from_pin()`` makes an `IteratorLink` of it again.
 """
 
 from __future__ import annotations

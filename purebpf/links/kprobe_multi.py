@@ -130,7 +130,7 @@ def _by_name(tracefs: Tracefs, pattern: str, action: str) -> list[int]:
 
 def _unreadable(error: OSError, action: str) -> KernelError:
     code = error.errno or 0
-    why = diagnose.hint(code, "tracefs", {"CAP_SYS_ADMIN"})
+    why = diagnose.hint(code, "tracefs", {"CAP_SYS_ADMIN"}) or built_without("CONFIG_FPROBE", "CONFIG_DYNAMIC_FTRACE")
     return KernelError(code, f"{action}: reading the list of functions that can be traced", why)
 
 
@@ -147,6 +147,7 @@ def _explained(error: KernelError, names: list[str], session: bool) -> AttachErr
         return AttachError(f"{error.action}: this kernel has no function {unknown}{near}")
     reasons = {
         errno.ESRCH: "Not every one of these functions can be traced",
+        errno.ENOENT: "Not every one of these addresses is where a function begins that can be traced",
         errno.EINVAL: f"It takes {needed}, a program that was loaded for this kind of attachment, and addresses where"
         " functions begin that can be traced",
     }

@@ -17,9 +17,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from purebpf.abi.bpf import bpf_link_type
 from purebpf.errors import AttachError, KernelError
 from purebpf.kernel import pin
-from purebpf.kernel.bpf import link_detach, link_update
+from purebpf.kernel.bpf import link_detach, link_info, link_update
 from purebpf.kernel.fd import Fd
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Link:
 
     ``kind`` and ``target`` say what it is attached to: "tracepoint", "syscalls/sys_enter_execve".  A link
     owns ``fds`` and closes them in this order.  One that is forgotten unclosed raises ResourceWarning, and
-    detaches.  ``detach`` is called before that, once, where closing descriptors is not enough.
+    detaches.  ``detach`` is called before that, once, where closing descriptors is not enough, unless the link is
+    pinned.
     ``bpf_link`` is the one of ``fds`` that is a link in the kernel's sense, if there is one.
     """
 
@@ -56,16 +58,19 @@ class Link:
         self._bpf_link = bpf_link
         self._detach = detach
 
-    @classmethod
-    def from_pin(cls, path: str | os.PathLike[str]) -> Link:
-        """Open a link that is pinned at ``path``, whoever pinned it.
+    @staticmethod
+    def from_pin(path: str | os.PathLike[str]) -> Link:
+        """Open a link that is pinned at ``path``, whoever pinned it.  That of an iterator is an IteratorLink.
 
         Closing it leaves the program attached, until ``unpin()`` or somebody else removes the pin.  Raises
         KernelError if there is nothing that can be opened, AttachError if it is a map or a program.
         """
+        from purebpf.links.iterator import IteratorLink  # here, as it is a Link itself
+
         name = os.fspath(path)
         fd = pin.open_pinned(name, "link")
-        link = cls("link", f"pinned at {name}", fd, bpf_link=fd)
+        kind = IteratorLink if _is_iterator(fd) else Link
+        link = kind("iter" if kind is IteratorLink else "link", f"pinned at {name}", fd, bpf_link=fd)
         link.pinned_at = name
         return link
 
@@ -78,8 +83,8 @@ class Link:
         with ExitStack() as stack:
             for fd in reversed(self._fds):
                 stack.callback(fd.close)
-            if self._detach is not None:
-                detach, self._detach = self._detach, None
+            detach, self._detach = self._detach, None
+            if detach is not None and self.pinned_at is None:
                 detach()
 
     # What only links in the kernel's sense can do
@@ -98,12 +103,14 @@ class Link:
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the program attached when this link is closed and the process ends, by a name in a BPF file system.
 
-        Raises AttachError if it cannot be pinned, KernelError if there is no BPF file system or the name is taken.
+        Raises AttachError if that would not keep it attached: for several events or places without one link for all,
+        for what this process undoes when it ends (a filter or program without a link, a probe that tracefs defines),
+        and for what a socket holds.  Raises KernelError if there is no BPF file system or the name is taken.
         """
         if self.pinned_at is not None:
             raise AttachError(f"{self!r} is pinned at {self.pinned_at!r} already; unpin() it first")
         name = os.fspath(path)
-        fd = self._kernels("cannot be pinned")
+        fd = self._kernels("cannot be pinned, and stays attached only as long as this process keeps it")
         pin.prepare(name)
         pin.make(fd, name, f"pinning the link of {self.kind} {self.target} at {name!r}")
         self.pinned_at = name
@@ -161,6 +168,14 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link {self.kind} {self.target}{' closed' if self.closed else ''}>"
+
+
+def _is_iterator(fd: Fd) -> bool:
+    try:
+        kind: int = link_info(fd).type
+    except KernelError:  # Linux 5.7, which tells nothing of links, and has no iterators
+        return False
+    return kind == bpf_link_type.BPF_LINK_TYPE_ITER
 
 
 _NOT_UPDATED = {

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from purebpf.abi.attr import bpf_attr_prog_attach
-from purebpf.abi.bpf import bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_type, bpf_prog_type
 from purebpf.errors import AttachError, KernelError
 from purebpf.kernel.bpf import prog_attach, prog_detach
 from purebpf.kernel.fd import Fd, number_of
@@ -27,7 +27,7 @@ def attach_lirc(prog_fd: Fd | int, device: str | os.PathLike[str] | int) -> Link
     """
     action = f"attaching a program to infrared device {device}"
     attach_type = bpf_attach_type.BPF_LIRC_MODE2
-    with _opened(device) as fd, explained(_why_not):
+    with _opened(device) as fd, explained(_why_not, prog_fd, bpf_prog_type.BPF_PROG_TYPE_LIRC_MODE2):
         attr = bpf_attr_prog_attach(target_fd=fd.fileno(), attach_bpf_fd=number_of(prog_fd), attach_type=attach_type)
         return guarded(
             "lirc",
@@ -45,8 +45,7 @@ def _why_not() -> dict[int, str]:
         errno.EINVAL: unless_lacking(
             bpf_attach_type.BPF_LIRC_MODE2,
             "This kernel has no programs for infrared receivers (CONFIG_BPF_LIRC_MODE2)",
-            "The file is no infrared device, or one that reports no pulses but only whole codes, or the program is not"
-            " of type BPF_PROG_TYPE_LIRC_MODE2",
+            "The file is no infrared device, or one that reports no pulses but only whole codes",
         ),
         errno.EEXIST: "The program is attached to the device already",
         errno.E2BIG: "As many programs are attached to the device as the kernel allows (64)",
@@ -54,9 +53,9 @@ def _why_not() -> dict[int, str]:
 
 
 def _opened(device: str | os.PathLike[str] | int) -> Fd:
-    if isinstance(device, int):
-        return Fd(os.dup(device), f"infrared device {device}")
     try:
+        if isinstance(device, int):
+            return Fd(os.dup(device), f"infrared device {device}")
         return Fd(os.open(device, os.O_RDWR | os.O_CLOEXEC), f"infrared device {device}")
     except FileNotFoundError:
         there = ", ".join(sorted(str(path) for path in Path("/dev").glob("lirc*")))

@@ -10,7 +10,7 @@ import errno
 from typing import Literal
 
 from purebpf.abi.attr import bpf_attr_link_create
-from purebpf.abi.bpf import bpf_attach_type, bpf_netfilter_flags
+from purebpf.abi.bpf import bpf_attach_type, bpf_netfilter_flags, bpf_prog_type
 from purebpf.abi.net import nf_inet_hooks, nfproto
 from purebpf.errors import AttachError
 from purebpf.kernel.bpf import link_create
@@ -49,7 +49,7 @@ def attach_netfilter(prog_fd: Fd | int, family: Family, hook: Hook, *, priority:
     attr.netfilter.priority = priority
     attr.netfilter.flags = bpf_netfilter_flags.BPF_F_NETFILTER_IP_DEFRAG if defrag else 0
     target = f"{family} {hook} {priority}"
-    with explained(_why_not):
+    with explained(_why_not, prog_fd, bpf_prog_type.BPF_PROG_TYPE_NETFILTER):
         link = link_create(attr, f"link to netfilter {target}", action=f"attaching a program to netfilter {target}")
     return Link("netfilter", target, link, bpf_link=link)
 
@@ -65,7 +65,7 @@ def _why_not() -> dict[int, str]:
         errno.EINVAL: unless_lacking(
             bpf_attach_type.BPF_NETFILTER,
             "This kernel has no programs at netfilter hooks: they take Linux 6.4 with CONFIG_NETFILTER_BPF_LINK",
-            "The program is not of type BPF_PROG_TYPE_NETFILTER",
+            "The program was loaded for something else",
         ),
         errno.EOPNOTSUPP: "defrag takes Linux 6.6",
         errno.ENOENT: "This kernel cannot put fragments together (CONFIG_NF_DEFRAG_IPV4, CONFIG_NF_DEFRAG_IPV6)",

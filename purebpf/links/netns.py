@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from purebpf.abi.attr import bpf_attr_link_create
-from purebpf.abi.bpf import bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_type, bpf_prog_type
 from purebpf.errors import AttachError, KernelError
 from purebpf.kernel.bpf import link_create
 from purebpf.kernel.fd import Fd, number_of
@@ -23,6 +23,7 @@ from purebpf.load.nearest import nearest
 Netns = str | os.PathLike[str] | int
 """A network namespace: the path of its file, /run/netns/NAME or /proc/PID/ns/net, or a descriptor of that."""
 
+_TYPES = (bpf_prog_type.BPF_PROG_TYPE_SK_LOOKUP, bpf_prog_type.BPF_PROG_TYPE_FLOW_DISSECTOR)
 _OWN = "/proc/thread-self/ns/net"
 _NAMED = Path("/run/netns")
 
@@ -33,7 +34,7 @@ def attach_netns(prog_fd: Fd | int, attach_type: bpf_attach_type, netns: Netns |
     Raises AttachError if there is no such namespace, KernelError if the kernel refuses; nothing stays behind then.
     """
     target = _OWN if netns is None else netns
-    with _opened(target) as fd, explained(lambda: _why_not(attach_type)):
+    with _opened(target) as fd, explained(lambda: _why_not(attach_type), prog_fd, *_TYPES):
         attr = bpf_attr_link_create(prog_fd=number_of(prog_fd), target_fd=fd.fileno(), attach_type=attach_type)
         action = f"attaching a program to network namespace {target} ({attach_type.name})"
         link = link_create(attr, f"link to network namespace {target}", action=action)
@@ -46,7 +47,7 @@ def _why_not(attach_type: bpf_attach_type) -> dict[int, str]:
         errno.EINVAL: unless_lacking(
             attach_type,
             "This kernel has no such programs: flow dissectors take Linux 5.8, socket lookups 5.9",
-            "The file is no network namespace's, or the program is for none",
+            "The file is no network namespace's",
         ),
         errno.EEXIST: (
             "A flow dissector is attached already: there is either one for the whole machine, in its first network"
@@ -57,13 +58,13 @@ def _why_not(attach_type: bpf_attach_type) -> dict[int, str]:
 
 
 def _opened(netns: Netns) -> Fd:
-    if isinstance(netns, int):
-        return Fd(os.dup(netns), f"network namespace {netns}")
     try:
+        if isinstance(netns, int):
+            return Fd(os.dup(netns), f"network namespace {netns}")
         return Fd(os.open(netns, os.O_RDONLY | os.O_CLOEXEC), f"network namespace {netns}")
     except FileNotFoundError:
         names = [each.name for each in _NAMED.iterdir()] if _NAMED.is_dir() else []
-        near = nearest(Path(netns).name, names) or sorted(names)[:20]
+        near = nearest(Path(str(netns)).name, names) or sorted(names)[:20]
         there = f"there are {', '.join(str(_NAMED / name) for name in near)}" if near else "none is named by ip netns"
         raise AttachError(f"there is no network namespace {netns}; {there}") from None
     except OSError as error:

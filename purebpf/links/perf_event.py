@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from purebpf.abi.bpf import bpf_prog_type
 from purebpf.abi.perf import PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, perf_event_attr
 from purebpf.errors import AttachError, KernelError
 from purebpf.kernel import cpu
@@ -41,7 +42,7 @@ _WHY_NOT_OPENED = {
     errno.ESRCH: "There is no such process",
 }
 _WHY_NOT_ATTACHED = {
-    errno.EINVAL: "Only a program of type BPF_PROG_TYPE_PERF_EVENT can be attached to a performance counter",
+    errno.EINVAL: "The program is not of the type that the event takes: BPF_PROG_TYPE_PERF_EVENT for a counter",
     errno.EEXIST: "The event has a program already",
     errno.EPROTO: "The program asks for stacks, which the event has to record: open it with PERF_SAMPLE_CALLCHAIN, and"
     " without exclude_callchain_kernel and exclude_callchain_user",
@@ -113,7 +114,7 @@ def attach_perf_event(
         for thread, number in where:
             with explained(_WHY_NOT_OPENED):
                 event = undo.enter_context(perf_event_open(attr, thread, number, action=action))
-            with explained(_WHY_NOT_ATTACHED):
+            with explained(_WHY_NOT_ATTACHED, prog_fd, bpf_prog_type.BPF_PROG_TYPE_PERF_EVENT):
                 link = attach_to(prog_fd, event, what, action=action, cookie=cookie, features=features)
             fds += [undo.enter_context(link), event] if link else [event]
         undo.pop_all()

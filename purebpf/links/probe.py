@@ -3,7 +3,8 @@
 Since Linux 4.17 perf_event_open(2) takes the place itself.  Before that, or where the kernel was built without, tracefs
 has to define the place as an event, under a name that must be unique in the whole system, and its number is then opened
 as that of a tracepoint (Documentation/trace/kprobetrace.rst, uprobetracer.rst).  Such a definition stays until it is
-removed, even when the process that made it is killed; its name begins with "purebpf_" and the number of that process.
+removed, even when the process that made it is killed, so each has a guard, a child process that removes it then.  Its
+name begins with "purebpf_" and the number of the process that made it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple
 
@@ -22,8 +23,9 @@ from purebpf.kernel.bpf import address
 from purebpf.kernel.config import built_without
 from purebpf.kernel.fd import Fd
 from purebpf.kernel.features import Features, running
+from purebpf.kernel.guard import Guard
 from purebpf.kernel.perf import config_bit, event_type, perf_event_open
-from purebpf.kernel.tracefs import Tracefs
+from purebpf.kernel.tracefs import Tracefs, remove_definition
 from purebpf.links.link import Link
 from purebpf.links.perf_event import attach_to
 from purebpf.links.refusal import explained
@@ -84,19 +86,18 @@ def attach_probe(
     has_source = features.has(Feature.KPROBE_PMU if probe.source == "kprobe" else Feature.UPROBE_PMU)
     with ExitStack() as undo:
         if has_source:
-            event, remove = undo.enter_context(_open(probe, pid, action)), None
+            event, guard = undo.enter_context(_open(probe, pid, action)), None
         else:
-            definition = _define(probe, action)
-            remove = definition.remove
-            undo.callback(remove)
-            event = undo.enter_context(_open_tracepoint(definition.number, pid, action))
+            number, guard = _define(probe, action)
+            undo.callback(guard.undo)
+            event = undo.enter_context(_open_tracepoint(number, pid, action))
         with explained(why_not):
             link = attach_to(prog_fd, event, what, action=action, cookie=cookie, features=features)
         undo.pop_all()
     fds = [link, event] if link else [event]
-    if remove is None:
+    if guard is None:
         return Link(probe.kind, target, *fds, bpf_link=link)
-    return Link(probe.kind, target, *fds, bpf_link=link, detach=lambda: _close_and_remove(fds, remove))
+    return _DefinedLink(probe.kind, target, *fds, bpf_link=link, detach=lambda: _close_and_remove(fds, guard))
 
 
 def split_offset(text: str) -> tuple[str, int]:
@@ -130,14 +131,8 @@ def _cpu(pid: int) -> int:
     return cpu.online()[0] if pid == -1 else -1
 
 
-class _Definition(NamedTuple):
-    """An event that tracefs has been told to define: its number, and what removes it."""
-
-    number: int
-    remove: Callable[[], None]
-
-
-def _define(probe: Probe, action: str) -> _Definition:
+def _define(probe: Probe, action: str) -> tuple[int, Guard]:
+    """Have tracefs define the event: its number, and what removes the definition."""
     if probe.ref_ctr_offset:
         raise AttachError(f"{action}: a counter to be raised needs uprobes as perf events, which Linux 4.17 brought")
     file, group = f"{probe.source}_events", f"{probe.kind}s"
@@ -147,28 +142,39 @@ def _define(probe: Probe, action: str) -> _Definition:
         place = f"{probe.code}:{probe.offset:#x}"
     name = re.sub(r"\W", "_", f"purebpf_{os.getpid()}_{next(_numbers)}_{place.rpartition('/')[2]}", flags=re.ASCII)
     name = name[:_LONGEST_NAME]
-
-    def remove() -> None:
-        with Tracefs.open(writable=True) as tracefs:
-            tracefs.append(file, f"-:{group}/{name}")
-
     with Tracefs.open(writable=True) as tracefs:
         if file not in tracefs.listdir():
             lacking = built_without(*_OPTIONS[probe.source])
             raise AttachError(f"{action}: this kernel has no {probe.source}s. {lacking}".rstrip())
+        guard = Guard(remove_definition, [], file, f"{group}/{name}")
         try:
             tracefs.append(file, f"{'r' if probe.at_return else 'p'}:{group}/{name} {place}")
         except OSError as error:
+            guard.dismiss()
             raise KernelError(error.errno or 0, action) from None
         try:
-            return _Definition(tracefs.tracepoint_id(group, name), remove)
+            return tracefs.tracepoint_id(group, name), guard
         except BaseException:
-            remove()
+            guard.undo()
             raise
 
 
-def _close_and_remove(fds: list[Fd], remove: Callable[[], None]) -> None:
+def _close_and_remove(fds: list[Fd], guard: Guard) -> None:
     """A definition that is in use cannot be removed, so the event goes first."""
     for fd in fds:
         fd.close()
-    remove()
+    guard.undo()
+
+
+class _DefinedLink(Link):
+    """The link of a probe that tracefs defines.
+
+    The kernel would pin it, but the definition, in use as long as there is the pin, would then stay for good.
+    """
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        raise AttachError(
+            f"{self!r} cannot be pinned: tracefs defines its event, and nobody would remove that definition later. Keep"
+            " this process running instead; or, on Linux 4.17 and later, mount sysfs at /sys, with which there is no"
+            " need for a definition"
+        )

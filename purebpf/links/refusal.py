@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from purebpf.abi.attr import bpf_attr_get_id, bpf_prog_info
-from purebpf.abi.bpf import bpf_attach_type, bpf_cmd
+from purebpf.abi.bpf import bpf_attach_type, bpf_cmd, bpf_prog_type
 from purebpf.errors import KernelError
 from purebpf.kernel.bpf import bpf, obj_get_info_by_fd
 from purebpf.kernel.fd import Fd
 
 
 @contextmanager
-def explained(why_not: Mapping[int, str] | Callable[[], Mapping[int, str]]) -> Iterator[None]:
+def explained(
+    why_not: Mapping[int, str] | Callable[[], Mapping[int, str]], prog_fd: Fd | int | None = None, *types: bpf_prog_type
+) -> Iterator[None]:
     """Give a KernelError the reason that its errno has here; a function for reasons that take a look around.
 
     What is known already comes first: the kernel's own words, or a capability that is missing, which is reason enough.
+    With ``types``, EINVAL for a program that is of none of them needs no other reason.
     """
     try:
         yield
@@ -26,8 +29,21 @@ def explained(why_not: Mapping[int, str] | Callable[[], Mapping[int, str]]) -> I
         known = "" if code == errno.E2BIG else error.hint  # that hint is too general
         if code == errno.EPERM and known:
             raise
-        reason = (why_not() if callable(why_not) else why_not).get(code, "")
+        reason = _of_another_type(prog_fd, types) if code == errno.EINVAL and prog_fd is not None else ""
+        reason = reason or (why_not() if callable(why_not) else why_not).get(code, "")
         raise KernelError(code, error.action, ". ".join(filter(None, [known, reason]))) from None
+
+
+def _of_another_type(prog_fd: Fd | int, types: tuple[bpf_prog_type, ...]) -> str:
+    try:
+        number = obj_get_info_by_fd(prog_fd, bpf_prog_info).type
+    except KernelError:  # it is no program
+        return ""
+    if number in types:
+        return ""
+    takes = " or ".join(each.name for each in types)
+    found = next((each.name for each in bpf_prog_type if each == number), str(number))
+    return f"That takes a program of type {takes}, and this one is of type {found}"
 
 
 def unless_lacking(attach_type: bpf_attach_type, lacking: str, otherwise: str) -> str:

@@ -10,6 +10,7 @@ import errno
 import os
 
 from purebpf.abi import net
+from purebpf.abi.bpf import bpf_prog_type
 from purebpf.errors import KernelError
 from purebpf.kernel.fd import Fd, number_of
 from purebpf.links.link import Link
@@ -19,16 +20,9 @@ from purebpf.links.refusal import explained
 Socket = SupportsFileno | int
 """A socket.socket, or anything else that has a socket's descriptor, or its number."""
 
-_WHY_NO_FILTER = {
-    errno.EINVAL: "Only a program of type BPF_PROG_TYPE_SOCKET_FILTER filters what a socket receives",
-    errno.EPERM: "The socket's filter is locked (SO_LOCK_FILTER)",
-}
-_WHY_NO_CHOOSER = {
-    errno.EINVAL: (
-        "The socket must have SO_REUSEPORT set before it is bound, and the program be of type"
-        " BPF_PROG_TYPE_SK_REUSEPORT or BPF_PROG_TYPE_SOCKET_FILTER"
-    ),
-}
+_WHY_NO_FILTER = {errno.EPERM: "The socket's filter is locked (SO_LOCK_FILTER)"}
+_CHOOSERS = (bpf_prog_type.BPF_PROG_TYPE_SK_REUSEPORT, bpf_prog_type.BPF_PROG_TYPE_SOCKET_FILTER)
+_WHY_NO_CHOOSER = {errno.EINVAL: "The socket must have SO_REUSEPORT set before it is bound"}
 
 
 def attach_socket_filter(prog_fd: Fd | int, socket: Socket) -> Link:
@@ -38,7 +32,7 @@ def attach_socket_filter(prog_fd: Fd | int, socket: Socket) -> Link:
 
     Raises KernelError if the kernel refuses.
     """
-    with explained(_WHY_NO_FILTER):
+    with explained(_WHY_NO_FILTER, prog_fd, bpf_prog_type.BPF_PROG_TYPE_SOCKET_FILTER):
         return _attach("socket filter", prog_fd, socket, net.SO_ATTACH_BPF, net.SO_DETACH_FILTER)
 
 
@@ -49,7 +43,7 @@ def attach_reuseport(prog_fd: Fd | int, socket: Socket) -> Link:
 
     Raises KernelError if the kernel refuses.
     """
-    with explained(_WHY_NO_CHOOSER):
+    with explained(_WHY_NO_CHOOSER, prog_fd, *_CHOOSERS):
         return _attach("reuseport", prog_fd, socket, net.SO_ATTACH_REUSEPORT_EBPF, net.SO_DETACH_REUSEPORT_BPF)
 
 

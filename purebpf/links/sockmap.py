@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from purebpf.abi.attr import bpf_attr_link_create, bpf_attr_prog_attach
-from purebpf.abi.bpf import bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_type, bpf_prog_type
 from purebpf.kernel.bpf import link_create, prog_attach, prog_detach
 from purebpf.kernel.fd import Fd, number_of
 from purebpf.kernel.features import Features, running
@@ -19,6 +19,8 @@ from purebpf.links.link import Link
 from purebpf.links.order import SupportsFileno
 from purebpf.links.refusal import explained, unless_lacking
 from purebpf.load.features import Feature
+
+_TYPES = (bpf_prog_type.BPF_PROG_TYPE_SK_MSG, bpf_prog_type.BPF_PROG_TYPE_SK_SKB)
 
 
 def attach_sockmap(
@@ -35,7 +37,7 @@ def attach_sockmap(
     map_fd = sockmap if isinstance(sockmap, int) else sockmap.fileno()
     target = getattr(sockmap, "name", f"map {map_fd}")
     action = f"attaching a program to sockmap {target} ({attach_type.name})"
-    with explained(lambda: _why_not(attach_type)):
+    with explained(lambda: _why_not(attach_type), prog_fd, *_TYPES):
         if (features or running()).has(Feature.SOCKMAP_LINK):
             attr = bpf_attr_link_create(prog_fd=number_of(prog_fd), target_fd=map_fd, attach_type=attach_type)
             link = link_create(attr, f"link to sockmap {target}", action=action)
@@ -58,7 +60,7 @@ def _why_not(attach_type: bpf_attach_type) -> dict[int, str]:
         errno.EINVAL: unless_lacking(
             attach_type,
             f"This kernel has no programs for {attach_type.name} (CONFIG_NET_SOCK_MSG, CONFIG_BPF_STREAM_PARSER)",
-            "The program is not for maps of sockets, or the map is none",
+            "The map is none of sockets, or the program was loaded for something else",
         ),
         errno.EOPNOTSUPP: "The map is none of sockets, or this kernel has no such parsers (CONFIG_BPF_STREAM_PARSER)",
     }

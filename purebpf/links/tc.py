@@ -56,29 +56,28 @@ def attach_tc(
     target = f"{where.name} {direction}"
     parent = _PARENT[direction]
     handle = handle or 1 + int.from_bytes(os.urandom(4), "little") % 0x7FFFFFFF  # tells this filter from others
-    qdisc_is_ours = _qdisc_is_ours(where, direction)
-    name = f"{info.name.decode(errors='replace')}:[{info.id}]" + (_OF_OUR_QDISC if qdisc_is_ours else "")
+    qdisc_would_be_ours = _qdisc_is_ours(where, direction)
 
     def attach() -> None:
-        netlink.add_clsact(where.ifindex, action=f"adding a clsact qdisc to network interface {where.name}")
         add = netlink.add_action if is_action else netlink.add_classifier
-        try:
-            add(where.ifindex, parent, handle, priority, number_of(prog_fd), name, f"attaching a filter to {target}")
-        except BaseException:
-            if qdisc_is_ours:
-                netlink.remove_unused_clsact(where.ifindex)
-            raise
+        with netlink.nobody_else_at_filters():
+            qdisc_is_ours = _qdisc_is_ours(where, direction)
+            name = f"{info.name.decode(errors='replace')}:[{info.id}]{netlink.OF_OUR_QDISC if qdisc_is_ours else ''}"
+            netlink.add_clsact(where.ifindex, action=f"adding a clsact qdisc to network interface {where.name}")
+            try:
+                action = f"attaching a filter to {target}"
+                add(where.ifindex, parent, handle, priority, number_of(prog_fd), name, action)
+            except BaseException:
+                if qdisc_is_ours:
+                    netlink.remove_unused_clsact(where.ifindex)
+                raise
 
-    with explained(lambda: _why_not(where, parent, handle)):
-        arguments = (where.ifindex, parent, handle, info.id, int(qdisc_is_ours))
+    with explained(lambda: _why_not(where, parent, handle), prog_fd, *_TYPES):
+        arguments = (where.ifindex, parent, handle, info.id, int(qdisc_would_be_ours))
         return guarded("tc", target, attach, netlink.remove_filter, [], *arguments)
 
 
-_OF_OUR_QDISC = "+clsact"
-"""The end of a filter's name that says: who removes the last filter is to remove the qdisc too.
-
-So filters of several processes know it of each other, in whatever order they go.
-"""
+_TYPES = (bpf_prog_type.BPF_PROG_TYPE_SCHED_CLS, bpf_prog_type.BPF_PROG_TYPE_SCHED_ACT)
 
 
 def _qdisc_is_ours(where: Interface, direction: Direction) -> bool:
@@ -90,7 +89,7 @@ def _qdisc_is_ours(where: Interface, direction: Direction) -> bool:
             f" what it sends. If nobody needs it, remove it:  tc qdisc delete dev {where.name} ingress"
         )
     there = [*netlink.filters(where.ifindex, netlink.INGRESS), *netlink.filters(where.ifindex, netlink.EGRESS)]
-    return not kind or any(each.name.endswith(_OF_OUR_QDISC) for each in there)
+    return not kind or any(each.name.endswith(netlink.OF_OUR_QDISC) for each in there)
 
 
 def _why_not(where: Interface, parent: int, handle: int) -> dict[int, str]:
@@ -105,5 +104,4 @@ def _why_not(where: Interface, parent: int, handle: int) -> dict[int, str]:
             " programs of type BPF_PROG_TYPE_SCHED_ACT, no filters that match all and BPF actions"
             " (CONFIG_NET_CLS_MATCHALL, CONFIG_NET_ACT_BPF)"
         ),
-        errno.EINVAL: "The program is of another type than BPF_PROG_TYPE_SCHED_CLS and BPF_PROG_TYPE_SCHED_ACT",
     }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from purebpf.abi.attr import bpf_attr_link_create, bpf_attr_prog_attach
-from purebpf.abi.bpf import bpf_attach_flags, bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_flags, bpf_attach_type, bpf_prog_type
 from purebpf.errors import AttachError
 from purebpf.kernel.bpf import link_create, prog_attach, prog_detach
 from purebpf.kernel.fd import Fd, number_of
@@ -55,7 +55,7 @@ def attach_tcx(
     """
     attach_type = choose("direction", direction, TCX)
     place = order.order(before, after)
-    with explained(lambda: _why_not(attach_type)):
+    with explained(lambda: _why_not(attach_type), prog_fd, bpf_prog_type.BPF_PROG_TYPE_SCHED_CLS):
         if replace is None:
             return _linked(prog_fd, find(interface), attach_type, place, expected_revision)
         return _replacing(prog_fd, find(interface), attach_type, place, number_of(replace), expected_revision)
@@ -75,7 +75,7 @@ def attach_netkit(
     ``interface`` is the primary one.  Otherwise like attach_tcx().
     """
     attach_type = choose("side", side, NETKIT)
-    with explained(lambda: _why_not(attach_type)):
+    with explained(lambda: _why_not(attach_type), prog_fd, bpf_prog_type.BPF_PROG_TYPE_SCHED_CLS):
         return _linked(prog_fd, find(interface), attach_type, order.order(before, after), expected_revision)
 
 
@@ -141,7 +141,7 @@ def _why_not(attach_type: bpf_attach_type) -> dict[int, str]:
     what = "tcx, which takes Linux 6.6 with CONFIG_NET_XGRESS"
     if attach_type in NETKIT.values():
         what = "netkit, which takes Linux 6.7 with CONFIG_NETKIT"
-    otherwise = "The program is not of type BPF_PROG_TYPE_SCHED_CLS, or what it was to be put before or after is not"
+    otherwise = "What it was to be put before or after is of another type"
     return {
         **order.NOT_IN_ORDER,
         errno.ENXIO: "The interface is no netkit device",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 from contextlib import ExitStack
 
+from purebpf.abi.bpf import bpf_prog_type
 from purebpf.abi.perf import perf_event_attr, perf_type_id
-from purebpf.errors import AttachError
+from purebpf.errors import AttachError, KernelError
 from purebpf.kernel import cpu
 from purebpf.kernel.fd import Fd
 from purebpf.kernel.features import Features
@@ -22,7 +23,6 @@ from purebpf.links.refusal import explained
 
 # perf_event_set_bpf_prog() in kernel/events/core.c, perf_event_attach_bpf_prog() in kernel/trace/bpf_trace.c
 _WHY_NOT = {
-    errno.EINVAL: "Only a program of type BPF_PROG_TYPE_TRACEPOINT can be attached to a tracepoint",
     errno.EACCES: "The program reads beyond the end of this tracepoint's record; it is made for another one",
     errno.EEXIST: "The program is attached to this tracepoint already",
     errno.E2BIG: "As many programs are attached to this tracepoint as the kernel allows (64)",
@@ -42,11 +42,15 @@ def attach_tracepoint(
     """
     target = f"{category}/{name}"
     action = f"attaching to tracepoint {target}"
-    attr = perf_event_attr(type=perf_type_id.PERF_TYPE_TRACEPOINT, config=tracepoint_id(category, name))
+    try:
+        number = tracepoint_id(category, name)
+    except KernelError as error:
+        raise KernelError(error.errno or 0, f"{action}: {error.action}", error.hint) from None
+    attr = perf_event_attr(type=perf_type_id.PERF_TYPE_TRACEPOINT, config=number)
     with ExitStack() as undo:
         # An event for all processes must name a CPU.  Any one will do: the program runs on all of them.
         event = undo.enter_context(perf_event_open(attr, pid=-1, cpu=cpu.online()[0], action=action))
-        with explained(_WHY_NOT):
+        with explained(_WHY_NOT, prog_fd, bpf_prog_type.BPF_PROG_TYPE_TRACEPOINT):
             link = attach_to(prog_fd, event, f"tracepoint {target}", action=action, cookie=cookie, features=features)
         undo.pop_all()
     return Link("tracepoint", target, *([link] if link else []), event, bpf_link=link)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 
 from purebpf.abi.attr import bpf_attr_link_create
-from purebpf.abi.bpf import bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_type, bpf_prog_type
 from purebpf.errors import KernelError
 from purebpf.kernel.bpf import link_create, raw_tracepoint_open
 from purebpf.kernel.fd import Fd, number_of
@@ -24,6 +24,13 @@ from purebpf.links.refusal import explained
 
 _NO_LINK_CREATE = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP)
 """What BPF_LINK_CREATE answers for these kinds before it knows them."""
+
+
+_TYPES = (
+    bpf_prog_type.BPF_PROG_TYPE_TRACING,
+    bpf_prog_type.BPF_PROG_TYPE_LSM,
+    bpf_prog_type.BPF_PROG_TYPE_EXT,
+)
 
 
 def attach_tracing(prog_fd: Fd | int, kind: str, target: str, attach_type: int, *, cookie: int = 0) -> Link:
@@ -39,7 +46,7 @@ def attach_tracing(prog_fd: Fd | int, kind: str, target: str, attach_type: int, 
     what = f"link to {kind} {target}"
     attr = bpf_attr_link_create(prog_fd=number_of(prog_fd), attach_type=attach_type)
     attr.tracing.cookie = cookie
-    with explained(WHY_NOT):
+    with explained(WHY_NOT, prog_fd, *_TYPES):
         try:
             link = link_create(attr, what, action=action)
         except KernelError as error:

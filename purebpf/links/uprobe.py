@@ -77,7 +77,8 @@ def attach_at(prog_fd: Fd | int, probe: Probe, target: str, pid: int, cookie: in
         )
     except KernelError as error:
         code = error.errno or 0
-        raise error if error.hint else KernelError(code, error.action, WHY_NOT_SET.get(code, "")) from None
+        reasons = {**WHY_NOT_SET, errno.ESRCH: f"There is no process {pid}"}
+        raise error if error.hint else KernelError(code, error.action, reasons.get(code, "")) from None
 
 
 def parse(target: str) -> tuple[str, str, int]:

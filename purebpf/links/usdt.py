@@ -152,6 +152,7 @@ def attach_usdt(
                 )
             )
             link.what = f"link to usdt {target}"
+            # Pinned, it needs its descriptions when it is closed, too; a Link does not call `detach` then.
             return Link("usdt", target, link, bpf_link=link, detach=undo.pop_all().close)
         has_cookie = features.has(Feature.BPF_COOKIE)
         for place, number in zip(places, numbers, strict=True):

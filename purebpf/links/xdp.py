@@ -12,7 +12,7 @@ import errno
 from typing import Literal
 
 from purebpf.abi.attr import bpf_attr_link_create, bpf_prog_info
-from purebpf.abi.bpf import bpf_attach_type
+from purebpf.abi.bpf import bpf_attach_type, bpf_prog_type
 from purebpf.abi.net import xdp_flags
 from purebpf.errors import AttachError
 from purebpf.kernel import netlink
@@ -47,7 +47,7 @@ def attach_xdp(
     flags = 0 if mode == "auto" else netlink.XDP_MODES[mode][0]
     where = find(interface)
     action = f"attaching an XDP program to network interface {where.name}"
-    with explained(lambda: _why_not(where, mode)):
+    with explained(lambda: _why_not(where, mode), prog_fd, bpf_prog_type.BPF_PROG_TYPE_XDP):
         if replace is None and (features or running()).has(Feature.XDP_LINK):
             attr = bpf_attr_link_create(
                 prog_fd=number_of(prog_fd),
@@ -77,11 +77,11 @@ def _why_not(where: Interface, mode: Mode) -> dict[int, str]:
     there = [f"{mode}: program {program_of(id)}" for mode, id in netlink.xdp_programs(where.ifindex).items()]
     busy = "The interface has an XDP program already" + (f" ({', '.join(there)})" if there else "")
     return {
-        errno.EBUSY: busy,
+        errno.EBUSY: f"{busy}; detach that first",
         errno.EEXIST: f"{busy}, of another mode or not the one to be replaced" if there else "None is to be replaced",
         errno.EOPNOTSUPP: f"The driver of {where.name} has no XDP in mode {mode!r}; any has it with mode='generic'",
         errno.EINVAL: (
-            "The program is not of type BPF_PROG_TYPE_XDP, or it is for the values of a devmap or cpumap, or the"
-            f" settings of {where.name} (its MTU, or features such as LRO) do not allow XDP"
+            "The program is for the values of a devmap or cpumap, or the settings of"
+            f" {where.name} (its MTU, or features such as LRO) do not allow XDP"
         ),
     }

@@ -44,12 +44,15 @@ Owner = TypeVar("Owner", bound=Descriptor, covariant=True)
 class Kernel(Protocol[Owner]):
     """What the executor needs: the system call, and an owner for each descriptor that it returns.
 
+    ``lacking`` is asked when a command has failed for good: a sentence about what the kernel lacks that was asked for,
+    or "".  Of the command's fields it gets those that are numbers.
     Pins are files: ``prepare_pin`` is called before one is made and sees to its directory, ``note_pin`` after it.
     ``map_memory`` maps a map's memory and fills it.  When loading has failed, ``undo`` removes the pins that were
     noted, and unmaps what was mapped.
     """
 
     def bpf(self, cmd: bpf_cmd, attr: ctypes.Structure, *, action: str) -> int: ...
+    def lacking(self, code: int, cmd: bpf_cmd, fields: Mapping[str, int]) -> str: ...
     def own(self, number: int, what: str) -> Owner: ...
     def prepare_pin(self, path: str) -> None: ...
     def note_pin(self, path: str) -> None: ...
@@ -108,7 +111,23 @@ def _perform(command: Command, opened: Mapping[Handle, Owner], kernel: Kernel[Ow
             refusal = error
     if command.optional or (refusal.errno == command.tolerated != 0):
         return None
-    raise refusal
+    raise _explained(refusal, command, fields, kernel)
+
+
+def _explained(
+    refusal: KernelError, command: Command, fields: Mapping[str, Value], kernel: Kernel[Owner]
+) -> KernelError:
+    """The refusal with what the kernel lacks, if that is why, and with what a map was to be like."""
+    code = refusal.errno or 0
+    numbers = {name: value for name, value in fields.items() if isinstance(value, int)}
+    reason = kernel.lacking(code, command.cmd, numbers)
+    if isinstance(refusal, VerifierError):
+        hint = "\n".join(filter(None, [reason, refusal.hint]))
+        return VerifierError(code, refusal.action, refusal.log, hint)
+    asked = ""
+    if command.cmd == bpf_cmd.BPF_MAP_CREATE and code != errno.EPERM:
+        asked = "It was asked for " + ", ".join(f"{name} = {show(value)}" for name, value in fields.items())
+    return KernelError(code, refusal.action, ". ".join(filter(None, [reason or refusal.hint, asked])))
 
 
 def _call(command: Command, fields: Mapping[str, Value], opened: Mapping[Handle, Owner], kernel: Kernel[Owner]) -> int:
@@ -117,18 +136,12 @@ def _call(command: Command, fields: Mapping[str, Value], opened: Mapping[Handle,
     is_pin = command.cmd == bpf_cmd.BPF_OBJ_PIN and isinstance(path, str)
     if is_pin:
         kernel.prepare_pin(str(path))
-    try:
-        number = kernel.bpf(command.cmd, attributes.structure, action=command.action)
-        if is_pin:
-            kernel.note_pin(str(path))
-        if command.expected is not None:
-            _compare(command, command.expected, bpf_map_info.from_address(attributes.structure.info))
-        return number
-    except KernelError as error:
-        if command.cmd != bpf_cmd.BPF_MAP_CREATE:
-            raise
-        asked = "It was asked for " + ", ".join(f"{name} = {show(value)}" for name, value in fields.items())
-        raise KernelError(error.errno or 0, command.action, f"{error.hint}. {asked}" if error.hint else asked) from None
+    number = kernel.bpf(command.cmd, attributes.structure, action=command.action)
+    if is_pin:
+        kernel.note_pin(str(path))
+    if command.expected is not None:
+        _compare(command, command.expected, bpf_map_info.from_address(attributes.structure.info))
+    return number
 
 
 def _compare(command: Command, expected: Expected, info: bpf_map_info) -> None:

@@ -217,6 +217,9 @@ class Command(NamedTuple):
     lines: Sequence[SourceLine] = ()
     notes: Mapping[int, str | core.Poisoned] = MappingProxyType({})
 
+    def __repr__(self) -> str:
+        return f"<Command {self.cmd.name}: {self.action}>"
+
     def __str__(self) -> str:
         head = f"bpf({self.cmd.name})  {self.action}"
         if self.optional:

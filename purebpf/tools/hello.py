@@ -6,8 +6,8 @@ line with a number that is set before it is loaded, and only lines with that mar
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -30,7 +30,7 @@ class Front(Tool):
     summary = "bpf_printk on each openat(2): the first BPF program of every introduction"
 
     def prepare(self, spec: purebpf.ObjectSpec) -> None:
-        spec.variables["instance"] = secrets.randbits(32)
+        spec.variables["instance"] = random.getrandbits(32)
 
     def open(self, bpf: purebpf.BpfObject) -> AbstractContextManager[Any]:
         return purebpf.TracePipe()

@@ -6,36 +6,24 @@ import ctypes
 import functools
 import json
 import os
-import platform
-import re
-import signal
 import socket
 import struct
 import subprocess
 import tempfile
 import threading
-import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from kernel_state import eventually, running_kernel
 
 import purebpf
-from purebpf.abi.attr import bpf_prog_info
-from purebpf.kernel.bpf import obj_get_info_by_fd
 
 OBJECT = Path(__file__).resolve().parents[1] / "objects/net_hooks.bpf.o"
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWNS = 0x00020000
 ETH_P_TEST = 0x88B5  # "local experimental", so that nothing else in the kernel cares
-
-
-def release():
-    """The running kernel's version: (6, 1)."""
-    major, minor = re.findall(r"\d+", platform.release())[:2]
-    return int(major), int(minor)
 
 
 def _libc(name, *arguments):
@@ -60,6 +48,12 @@ def unshare_mounts():
     """This process with a table of mounts of its own.  There is no way back."""
     _libc("unshare", CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+def possible(command):
+    """Whether a command succeeds in a network namespace of its own."""
+    with namespace():
+        return subprocess.run(["sh", "-c", command], capture_output=True).returncode == 0
 
 
 def ip(*words):
@@ -93,7 +87,7 @@ def loaded(*names):
     for program in spec.programs.values():
         program.autoload = program.name in names
     assert set(names) <= set(spec.programs)
-    with spec.load() as bpf:
+    with spec.load(running_kernel()) as bpf:
         yield bpf
 
 
@@ -110,77 +104,8 @@ def order(bpf, programs):
     return values.sequence
 
 
-def bpftool(*arguments):
-    """What it shows.  It fails if somebody else's program or link goes away while it looks; then it looks again."""
-    for _ in range(20):
-        done = subprocess.run(["bpftool", "-j", *arguments], capture_output=True)
-        if done.returncode == 0:
-            break
-    done.check_returncode()
-    return json.loads(done.stdout.strip() or "[]")
-
-
-def id_of(program):
-    return obj_get_info_by_fd(program.fileno(), bpf_prog_info).id
-
-
-def links_of(program):
-    """The links that hold a program, in whatever process."""
-    return [link for link in bpftool("link", "show") if link.get("prog_id") == id_of(program)]
-
-
-@contextmanager
-def refused(error, match):
-    """The block raises this error, and leaves no descriptor and no process behind."""
-    before = descriptors(), children()
-    with pytest.raises(error, match=match):
-        yield
-    assert (descriptors(), children()) == before
-
-
 def tc(*arguments):
     return json.loads(subprocess.check_output(["tc", "-j", *arguments]) or "[]")
-
-
-def eventually(condition):
-    """The kernel frees some things, and counts some packets, a moment later."""
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
-def descriptors():
-    """The open ones, without the one that the directory is listed with."""
-    return [number for number in sorted(os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{number}")]
-
-
-def children():
-    """The processes that this thread has started, and that are still there."""
-    return Path("/proc/thread-self/children").read_text().split()
-
-
-@contextmanager
-def killed_later(attach):
-    """A child process that attaches, and is killed at the end of the block, and has nobody to wait for."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            link = attach()
-            os.write(writer, b"+")
-            signal.pause()
-            link.close()
-        finally:
-            os._exit(1)
-    os.close(writer)
-    with open(reader, "rb") as answer:
-        assert answer.read(1) == b"+"
-    try:
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 def without_capabilities(action):
@@ -237,12 +162,21 @@ def cgroup(below=None):
 
 
 def in_cgroup(path, action):
-    """Call a function in a child process that is in a control group; what it raises, the child shows and we fail."""
+    """Call a function in a child process that is in a control group."""
+
+    def join_and_act():
+        Path(path, "cgroup.procs").write_text(str(os.getpid()))
+        action()
+
+    in_child(join_and_act)
+
+
+def in_child(action):
+    """Call a function in a child process; what it raises, the child shows and we fail."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            Path(path, "cgroup.procs").write_text(str(os.getpid()))
             action()
             status = 0
         finally:
@@ -250,11 +184,3 @@ def in_cgroup(path, action):
                 traceback.print_exc()
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-
-
-def rounds():
-    """500 times; where that takes more than half a minute, as often as that allows, and 20 times at least."""
-    end = time.monotonic() + 30
-    for number in range(min(500, int(os.environ.get("PUREBPF_ROUNDS", 500)))):
-        if number < 20 or time.monotonic() < end:
-            yield number

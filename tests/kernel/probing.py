@@ -1,42 +1,22 @@
-"""What tests of probes share: functions to probe, in files of their own, and what the running kernel can probe.
-
-Whether it can is asked of the list of its symbols, and of its release, not of purebpf.
-"""
+"""What tests of probes share: functions to probe, in files of their own, and what the running kernel can probe."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
-import json
-import os
 import platform
-import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from kernel_state import RELEASE, has_symbol, running_kernel
 
 import purebpf
-from purebpf.abi.attr import bpf_prog_info
-from purebpf.kernel.bpf import obj_get_info_by_fd
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
-RELEASE = tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
 
 x86_64_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="needs x86_64: registers, and compiled code")
-
-
-@functools.cache
-def _kernel_symbols():
-    return frozenset(re.findall(r"^\S+ \S (\S+)", Path("/proc/kallsyms").read_text(), re.MULTILINE))
-
-
-def has_symbol(name):
-    """Whether the kernel has a function of this name, and so what it belongs to."""
-    return name in _kernel_symbols()
 
 
 needs_kprobes = pytest.mark.needs_kernel("CONFIG_KPROBES", lambda: has_symbol("register_kprobe"))
@@ -119,49 +99,5 @@ def loaded(name, *programs, kernel=None, **variables):
         program.autoload = key in programs
     for key, value in variables.items():
         spec.variables[key] = value
-    with spec.load(kernel) as bpf:
+    with spec.load(kernel or running_kernel()) as bpf:
         yield bpf
-
-
-def id_of(program):
-    return obj_get_info_by_fd(program.fileno(), bpf_prog_info).id
-
-
-def bpftool(*arguments):
-    """What it shows.  It fails if something goes away while it walks, and others may be busy on this machine."""
-    end = time.monotonic() + 20
-    while (done := subprocess.run(["bpftool", "-j", *arguments], capture_output=True)).returncode:
-        assert time.monotonic() < end, done
-        time.sleep(0.05)
-    return json.loads(done.stdout)
-
-
-def links_of(number):
-    return [link for link in bpftool("link", "show") if link.get("prog_id") == number]
-
-
-def events_of(number):
-    """Perf events that the program is attached to, in whatever process."""
-    return [event for event in bpftool("perf", "show") if event.get("prog_id") == number]
-
-
-def eventually(condition):
-    """The kernel frees some things a moment after the last close (RCU)."""
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
-def descriptors():
-    """The open ones, without the one that the directory is listed with."""
-    return [number for number in sorted(os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{number}")]
-
-
-@contextlib.contextmanager
-def refused(error, match):
-    """Something must fail with this error, and leave nothing open."""
-    before = descriptors()
-    with pytest.raises(error, match=match) as caught:
-        yield caught
-    assert descriptors() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from purebpf import KernelError, TracePipe
 
@@ -20,6 +22,18 @@ PATIENCE = 30
 
 OUTER_PIDS = os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
 """Whether process ids are here what they are in the kernel: in no container.  The number is PROC_PID_INIT_INO."""
+
+
+OBJECTS = Path(__file__).parent.parent / "objects"
+MIXED = OBJECTS / "cli_mixed.bpf.o"
+MAGIC = 123456789
+"""What getpgid(2) is asked for, for that object to notice it."""
+
+
+def strike(magic=MAGIC):
+    """Hit the test objects' tracepoint."""
+    with contextlib.suppress(ProcessLookupError):
+        os.getpgid(magic)
 
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -166,3 +180,17 @@ class Run:
 def mount_table(process="self"):
     with open(f"/proc/{process}/mountinfo") as file:
         return file.read()
+
+
+def refused(command, **options):
+    """Run a command that fails; returns its one message, without "purebpf: "."""
+    before = mount_table()
+    options.setdefault("env", ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
+    assert mount_table() == before
+    assert done.stdout == ""
+    assert done.stderr.startswith("purebpf: "), done.stderr
+    assert done.stderr.count("purebpf: ") == 1
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    return done.stderr.removeprefix("purebpf: ")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import re
 from pathlib import Path
 
 import pytest
+from kernel_state import RELEASE
 
 import purebpf
 from purebpf.abi.attr import bpf_attr_prog_test_run, bpf_map_info
@@ -18,7 +17,6 @@ from purebpf.kernel.bpf import bpf, obj_get_info_by_fd
 from purebpf.maps.arena import Arena
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
-RELEASE = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_kernel("arenas (Linux 6.9)", RELEASE >= (6, 9))]
 

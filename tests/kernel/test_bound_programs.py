@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kernel_state import RELEASE, running_kernel
 
 import purebpf
 from purebpf.abi.attr import bpf_attr_iter_create, bpf_attr_link_create, bpf_attr_raw_tracepoint_open, bpf_prog_info
@@ -33,7 +34,7 @@ def test_a_typed_tracepoint():
     spec = parse("target_kernel")
     spec.variables["only_tgid"] = os.getpid()
     spec.variables["system_call"] = SCHED_RR_GET_INTERVAL[platform.machine()]
-    with spec.load() as loaded:
+    with spec.load(running_kernel()) as loaded:
         program = loaded.programs["on_sys_enter"]
         attr = bpf_attr_raw_tracepoint_open(prog_fd=program.fileno())
         with Fd(bpf(bpf_cmd.BPF_RAW_TRACEPOINT_OPEN, attr), "tracepoint link"):
@@ -43,7 +44,7 @@ def test_a_typed_tracepoint():
 
 
 def test_an_iterator():
-    with parse("target_kernel").load() as loaded:
+    with parse("target_kernel").load(running_kernel()) as loaded:
         program = loaded.programs["dump_task"]
         attr = bpf_attr_link_create(prog_fd=program.fileno(), attach_type=bpf_attach_type.BPF_TRACE_ITER)
         with Fd(bpf(bpf_cmd.BPF_LINK_CREATE, attr), "iterator link") as link:
@@ -55,10 +56,11 @@ def test_an_iterator():
     assert len(tasks) == len(set(tasks)) > 1
 
 
+@pytest.mark.needs_kernel("attach_btf_id in bpf_prog_info (Linux 6.0)", RELEASE >= (6, 0))
 def test_what_the_kernel_says_they_are_bound_to():
     """attach_btf_id of bpf_prog_info, against the kernel's own BTF."""
-    kernel = purebpf.KernelFacts.running().btf
-    with parse("target_kernel").load() as loaded:
+    kernel = running_kernel().btf
+    with parse("target_kernel").load(running_kernel()) as loaded:
         bound = {
             name: kernel.type(obj_get_info_by_fd(program.fileno(), bpf_prog_info).attach_btf_id).name
             for name, program in loaded.programs.items()
@@ -72,17 +74,17 @@ def test_what_the_kernel_says_they_are_bound_to():
 
 def test_a_function_of_another_program():
     """The kernel finds the function by the id that the plan says, whether or not it lets it be replaced here."""
-    with parse("target_replaceable").load() as target:
+    with parse("target_replaceable").load(running_kernel()) as target:
         spec = parse("target_fentry")
         for key, program in spec.programs.items():
             program.autoload = key == "replace"
         spec.programs["replace"].attach_prog_fd = target.programs["calls_it"].fileno()
-        plan = spec.plan()
+        plan = spec.plan(running_kernel())
         load = next(command for command in plan if command.cmd == bpf_cmd.BPF_PROG_LOAD)
         types = target.spec.btf
         assert types.type(load.fields["attach_btf_id"]).name == "replaceable"
         try:
-            spec.load().close()
+            spec.load(running_kernel()).close()
         except KernelError as error:
             assert "replace" in str(error)
 
@@ -103,7 +105,7 @@ needs_tcp_struct_ops = pytest.mark.needs_kernel("struct_ops of TCP (Linux 5.6)",
 def test_struct_ops():
     """The value, put into the map, registers the congestion control; removing it takes it away again."""
     before = congestion_controls()
-    with parse("mapinit_struct_ops").load() as loaded:
+    with parse("mapinit_struct_ops").load(running_kernel()) as loaded:
         assert congestion_controls() == before
         for key, name in (("congestion", "purebpf_test"), ("congestion_too", "purebpf_too")):
             ops = loaded.maps[key]
@@ -119,7 +121,7 @@ def test_struct_ops():
 @needs_tcp_struct_ops
 def test_struct_ops_are_called():
     """A connection is made with the congestion control, and data goes through."""
-    with parse("mapinit_struct_ops").load() as loaded:
+    with parse("mapinit_struct_ops").load(running_kernel()) as loaded:
         ops = loaded.maps["congestion"]
         ops[bytes(4)] = loaded.struct_ops["congestion"]
         try:
@@ -135,9 +137,10 @@ def test_struct_ops_are_called():
 
 
 @needs_tcp_struct_ops
+@pytest.mark.needs_kernel("struct_ops registered by a link (Linux 6.4)", RELEASE >= (6, 4))
 def test_struct_ops_by_link():
-    """Linux 6.4: the value waits in the map, and a link registers it."""
-    with parse("mapinit_struct_ops_link").load() as loaded:
+    """The value waits in the map, and a link registers it."""
+    with parse("mapinit_struct_ops_link").load(running_kernel()) as loaded:
         ops = loaded.maps["by_link"]
         before = congestion_controls()
         ops[bytes(4)] = loaded.struct_ops["by_link"]
@@ -149,7 +152,7 @@ def test_struct_ops_by_link():
 
 
 def test_descriptors_of_programs_in_the_value():
-    with parse("mapinit_struct_ops").load() as loaded:
+    with parse("mapinit_struct_ops").load(running_kernel()) as loaded:
         descriptors = {program.fileno() for program in loaded.programs.values()}
         words = struct.unpack(f"{len(loaded.struct_ops['congestion']) // 8}Q", loaded.struct_ops["congestion"])
         assert descriptors <= set(words)

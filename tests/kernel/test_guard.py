@@ -7,20 +7,12 @@ import os
 import resource
 import signal
 import sys
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
-from network import (
-    children,
-    descriptors,
-    eventually,
-    ip,
-    loaded,
-    namespace,
-    refused,
-    tc,
-    veth,
-)
+from kernel_state import children, descriptors, eventually, refused
+from network import ip, loaded, namespace, tc, veth
 
 from purebpf.errors import AttachError
 from purebpf.kernel import guard
@@ -101,6 +93,40 @@ def test_a_guard_that_somebody_killed(bpf):
     assert children() == []
 
 
+@contextmanager
+def forked():
+    """A child process that has all descriptors of this one, as those of multiprocessing have; it lives for a while."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_closing_does_not_wait_for_what_was_forked(bpf):
+    link = attach(bpf)
+    with forked():
+        before = time.monotonic()
+        link.close()
+        assert time.monotonic() - before < 20
+        assert not is_attached()
+
+
+def test_what_was_forked_does_not_detach(bpf):
+    with attach(bpf) as link:
+        child = os.fork()
+        if child == 0:
+            link.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert is_attached()
+    assert not is_attached()
+
+
 def opened_by(process):
     """What its descriptors are, of which some come and go while it starts."""
     for number in os.listdir(f"/proc/{process}/fd"):
@@ -112,7 +138,10 @@ def test_it_holds_nothing_of_its_parent_and_no_directory(bpf, tmp_path):
     os.set_inheritable(reader := os.open(tmp_path, os.O_RDONLY), True)
     with attach(bpf):
         (process,) = children()
-        assert eventually(lambda: {name.partition(":")[0] for name in opened_by(process)} == {"/dev/null", "pipe"})
+        expected = {"/dev/null", "pipe"}
+        assert eventually(lambda: {name.partition(":")[0] for name in opened_by(process)} == expected), [
+            *opened_by(process)
+        ]
         assert os.readlink(f"/proc/{process}/cwd") == "/"
         assert os.readlink(f"/proc/{process}/ns/net") == os.readlink("/proc/thread-self/ns/net")
     os.close(reader)
@@ -130,7 +159,7 @@ def test_it_holds_nothing_of_its_parent_and_no_directory(bpf, tmp_path):
 def test_none_can_be_started(bpf, monkeypatch, executable, why):
     """As where Python is part of another program, which sys.executable names then, or nothing."""
     monkeypatch.setattr(sys, "executable", executable)
-    with refused(AttachError, f"does not detach the program when this process ends.*{why}"):
+    with refused(AttachError, f"does not undo such an attachment when this process ends.*{why}"):
         attach(bpf)
     assert not is_attached()
 

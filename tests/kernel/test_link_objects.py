@@ -13,8 +13,9 @@ from pathlib import Path
 import probing
 import pytest
 import triggers
-from network import cgroup, id_of, in_cgroup, ip, loaded, namespace, runs, send, veth
-from probing import RELEASE, has_symbol, library, needs_kprobes, x86_64_only
+from kernel_state import RELEASE, has_symbol, id_of
+from network import cgroup, in_cgroup, ip, loaded, namespace, runs, send, veth
+from probing import library, needs_kprobes, x86_64_only
 
 import purebpf
 from purebpf.abi.attr import bpf_map_info
@@ -194,7 +195,7 @@ def test_info_of_netkit():
     with namespace(), loaded("on_netkit_peer") as bpf:
         ip("link", "add", "nk0", "type", "netkit", "peer", "name", "nk1")
         with bpf.programs["on_netkit_peer"].attach_netkit("nk0") as link:
-            expected = info.Interface(socket.if_nametoindex("nk0"), bpf_attach_type.BPF_NETKIT_PEER)
+            expected = info.Interface(socket.if_nametoindex("nk1"), bpf_attach_type.BPF_NETKIT_PEER)
             assert link.info.attached_to == expected
 
 

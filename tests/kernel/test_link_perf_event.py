@@ -9,11 +9,12 @@ import mmap
 import os
 import subprocess
 import sys
-import time
 
 import pytest
-from probing import RELEASE, descriptors, events_of, eventually, id_of, loaded, needs_cookies, refused, x86_64_only
+from kernel_state import RELEASE, descriptors, events_of, eventually, id_of, refused
+from probing import loaded, needs_cookies, x86_64_only
 from running import OUTER_PIDS
+from triggers import busy
 
 from purebpf.abi.perf import (
     PERF_EVENT_IOC_ENABLE,
@@ -46,13 +47,6 @@ def counting():
     """The program, and how often it has run for this process; for all, where their numbers are not known."""
     with loaded("link_probes", "on_perf_event", wanted_pid=os.getpid() * OUTER_PIDS) as bpf:
         yield bpf.programs["on_perf_event"], lambda: bpf.maps["seen"][PERF_EVENT].count
-
-
-def busy(seconds):
-    """Use so much of the CPU's time."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        sum(range(1000))
 
 
 def touch(pages):
@@ -94,9 +88,9 @@ def test_on_some_cpus(features):
     if len(cpus) < 2:
         pytest.skip("needs two CPUs")
     with counting() as (program, count):
-        before = len(descriptors())
+        before, threads = len(descriptors()), len(os.listdir("/proc/self/task"))
         with attach_perf_event(program.fileno(), *FAULTS, period=1, pid=0, cpus=cpus[:1], features=features):
-            assert len(descriptors()) - before == (2 if features.has(Feature.PERF_LINK) else 1)
+            assert len(descriptors()) - before == threads * (2 if features.has(Feature.PERF_LINK) else 1)
             for cpu, at_least, below in ((cpus[0], 100, 200), (cpus[1], 0, 20)):
                 os.sched_setaffinity(0, [cpu])
                 start = count()

@@ -15,22 +15,14 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from kernel_state import RELEASE, bpftool, descriptors, events_of, eventually, has_symbol, id_of, links_of, refused
 from probing import (
-    RELEASE,
-    bpftool,
-    descriptors,
-    events_of,
-    eventually,
-    has_symbol,
-    id_of,
     library,
-    links_of,
     loaded,
     needs_cookies,
     needs_kprobes,
     needs_sleepable_uprobes,
     program_file,
-    refused,
     start,
     x86_64_only,
 )
@@ -487,7 +479,7 @@ def test_places_that_the_kernel_refuses(library):
     with uprobe_program() as program:
         with refused(KernelError, "0x40000000: .*EINVAL.*beyond the end of the file"):
             program.attach_uprobe(library.path, offset=1 << 30)
-        with refused(KernelError, "ESRCH.*no such process"):
+        with refused(KernelError, "ESRCH.*There is no process"):
             program.attach_uprobe(library.path, "probed_sum", pid=0x3FFFFFFF)
         with pytest.raises(ValueError, match="offset 4"):
             program.attach_uprobe(library.path, "probed_sum", offset=4, retprobe=True)

@@ -8,11 +8,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
-from network import bpftool, descriptors, eventually, killed_later, rounds
-from probing import RELEASE, has_symbol
+from kernel_state import (
+    RELEASE,
+    THREADS,
+    attach_and_detach,
+    bpftool,
+    eventually,
+    has_symbol,
+    killed_later,
+    nothing_left,
+    running_kernel,
+)
 from triggers import congestion_control
 
 import purebpf
@@ -22,7 +32,7 @@ from purebpf.links import info
 
 OBJECT = Path(__file__).resolve().parents[1] / "objects/link_struct_ops.bpf.o"
 CONTROLS = ["plain", "first", "second"]
-NAMES = {"plain": f"pb_plain{os.getpid()}", "first": f"pb_link{os.getpid()}", "second": f"pb_link{os.getpid()}"}
+NAMES = {"plain": f"pbp{os.getpid()}", "first": f"pbl{os.getpid()}", "second": f"pbl{os.getpid()}"}
 """The two that are registered by a link have one name, as one takes the other's place."""
 
 pytestmark = [
@@ -33,21 +43,22 @@ pytestmark = [
 needs_links = pytest.mark.needs_kernel("links of struct_ops (Linux 6.4)", RELEASE >= (6, 4))
 
 
-@contextlib.contextmanager
-def loaded(*controls):
-    """The object with only these of its congestion controls."""
+def loaded(*controls, number=""):
+    """The object with only these of its congestion controls, whose names end with the number."""
     spec = purebpf.parse(OBJECT)
     for control in CONTROLS:
         definition = spec.maps[control]
         definition.autocreate = control in controls
-        definition.contents[:16] = NAMES[control].encode().ljust(16, b"\0")
-    with spec.load() as bpf:
-        yield bpf
+        definition.contents[:16] = f"{NAMES[control]}{number}".encode().ljust(16, b"\0")
+    return spec.load(running_kernel())
+
+
+def registered():
+    return Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text()
 
 
 def is_registered(control):
-    path = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
-    return NAMES[control] in path.read_text().split()
+    return NAMES[control] in registered().split()
 
 
 def inits(bpf):
@@ -56,6 +67,10 @@ def inits(bpf):
 
 def use(control):
     congestion_control(NAMES[control].encode())
+
+
+def map_id(bpf, control):
+    return obj_get_info_by_fd(bpf.maps[control].fileno(), bpf_map_info).id
 
 
 def test_they_are_called():
@@ -106,7 +121,7 @@ def test_by_link():
         use("first")
         assert inits(bpf) == [0, 1, 0]
         told = link.info
-        assert told.attached_to == info.StructOps(obj_get_info_by_fd(bpf.maps["first"].fileno(), bpf_map_info).id)
+        assert told.attached_to == info.StructOps(map_id(bpf, "first"))
         assert told.id in [each["id"] for each in bpftool("link", "show")]
         bpf.detach()
         assert eventually(lambda: not is_registered("first"))
@@ -162,22 +177,29 @@ def test_all_or_nothing():
         assert eventually(lambda: not is_registered("first"))
 
 
-def test_many_rounds_leave_nothing():
-    before = descriptors()
-    for _ in rounds():
-        with loaded("plain") as bpf:
-            bpf.attach()
-    assert descriptors() == before
-    assert not is_registered("plain")
+def test_500_rounds_leave_nothing(rounds):
+    """Each registers a map of its own, as that can be done once."""
+    maps = set()
+
+    def attach(number):
+        bpf = loaded("plain", number=number)
+        bpf.attach()
+        maps.add(map_id(bpf, "plain"))
+        return bpf
+
+    with nothing_left():
+        attach_and_detach(rounds(500), *(partial(attach, number) for number in range(THREADS)))
+    assert len(maps) == len(rounds(500))
+    assert NAMES["plain"] not in registered()
+    assert eventually(lambda: not maps & {each["id"] for each in bpftool("map", "show")})
 
 
 @needs_links
-def test_many_rounds_by_link_leave_nothing(rounds):
-    with loaded("first") as bpf:
-        before = descriptors()
-        for _ in rounds(500):
-            bpf.attach_struct_ops("first").close()
-        assert descriptors() == before
-        assert eventually(lambda: not is_registered("first"))
-        map_id = obj_get_info_by_fd(bpf.maps["first"].fileno(), bpf_map_info).id
-        assert map_id not in [link.get("map_id") for link in bpftool("link", "show")]
+def test_500_rounds_by_link_leave_nothing(rounds):
+    with contextlib.ExitStack() as stack:
+        objects = [stack.enter_context(loaded("first", number=number)) for number in range(THREADS)]
+        with nothing_left():
+            attach_and_detach(rounds(500), *(partial(bpf.attach_struct_ops, "first") for bpf in objects))
+        maps = {map_id(bpf, "first") for bpf in objects}
+        assert eventually(lambda: NAMES["first"] not in registered())
+        assert eventually(lambda: not maps & {link.get("map_id") for link in bpftool("link", "show")})

@@ -6,28 +6,21 @@ import gc
 import socket
 import subprocess
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
-from network import (
-    children,
-    descriptors,
+from kernel_state import (
+    RELEASE,
+    THREADS,
+    attach_and_detach,
     eventually,
     id_of,
-    ip,
     killed_later,
     links_of,
-    loaded,
-    namespace,
-    order,
+    nothing_left,
     refused,
-    release,
-    rounds,
-    runs,
-    send,
-    tc,
-    veth,
-    without_capabilities,
 )
+from network import ip, loaded, namespace, order, possible, runs, send, tc, veth, without_capabilities
 
 from purebpf.abi.attr import bpf_attr_prog_attach
 from purebpf.abi.bpf import bpf_attach_type
@@ -40,15 +33,7 @@ from purebpf.links.tcx import attached
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_tool("ip", "tc", "bpftool")]
 
-needs_tcx = pytest.mark.needs_kernel("tcx", lambda: release() >= (6, 6))
-
-
-def possible(command):
-    """Whether a command succeeds in a network namespace of its own."""
-    with namespace():
-        return (
-            subprocess.run(["sh", "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-        )
+needs_tcx = pytest.mark.needs_kernel("tcx", RELEASE >= (6, 6))
 
 
 needs_netkit = pytest.mark.needs_kernel("netkit", lambda: possible("ip link add type netkit"))
@@ -86,7 +71,7 @@ def attach(bpf, direction="ingress", name="on_tc", interface="pb0", **options):
 
 def programs(direction, interface="pb0"):
     """The ids of the programs there: those of tcx, which older tools do not show, and those of filters."""
-    by_tcx = attached(interface, direction).prog_ids if release() >= (6, 6) else []
+    by_tcx = attached(interface, direction).prog_ids if RELEASE >= (6, 6) else []
     return by_tcx + [program for _, _, program in filters(direction, interface)]
 
 
@@ -221,7 +206,7 @@ def test_others_filters_stay(bpf):
 def test_a_filter_that_another_replaced_stays(bpf):
     link = attach(bpf, handle=5, priority=5)
     index = socket.if_nametoindex("pb0")
-    netlink.remove_filter(index, netlink.INGRESS, 5, id_of(bpf.programs["on_tc"]), 0)
+    subprocess.run(["tc", "filter", "delete", "dev", "pb0", "ingress", "pref", "5", "handle", "5", "bpf"], check=True)
     netlink.add_classifier(
         index, netlink.INGRESS, 5, 5, bpf.programs["tc_2"].fileno(), "another", "adding a filter, as somebody else"
     )
@@ -344,12 +329,21 @@ def test_netkit(side):
             bpf.programs[name].attach_netkit("nk1")
         with refused(KernelError, "ENXIO.*no netkit device"):
             bpf.programs[name].attach_netkit("pb0")
-        for _ in rounds():
-            bpf.programs[name].attach_netkit("nk0").close()
-        assert attached("nk0", side).prog_ids == links_of(bpf.programs[name]) == []
         link = bpf.programs[name].attach_netkit("nk0")
         ip("link", "delete", "nk0")
         link.close()
+
+
+@needs_netkit
+@pytest.mark.parametrize("side", ["primary", "peer"])
+def test_500_rounds_of_netkit_leave_nothing(side, rounds):
+    """On several pairs, as a program can be attached to each once."""
+    for number in range(THREADS):
+        ip("link", "add", f"nk{number}", "type", "netkit", "peer", "name", f"peer{number}")
+    with loaded("on_tc") as bpf, nothing_left(bpf.programs["on_tc"]):
+        attach = partial(bpf.programs["on_tc"].attach_netkit, side=side)
+        attach_and_detach(rounds(500), *(partial(attach, f"nk{number}") for number in range(THREADS)))
+        assert [attached(f"nk{number}", side).prog_ids for number in range(THREADS)] == [[]] * THREADS
 
 
 @pytest.mark.needs_kernel("no netkit", lambda: not possible("ip link add type netkit"))
@@ -358,7 +352,7 @@ def test_a_kernel_without_netkit():
         bpf.programs["on_tc"].attach_netkit("pb0", "primary")
 
 
-@pytest.mark.needs_kernel("no tcx", lambda: release() < (6, 6))
+@pytest.mark.needs_kernel("no tcx", RELEASE < (6, 6))
 def test_a_kernel_without_tcx(bpf):
     with refused(KernelError, "EINVAL.*Linux 6.6"):
         bpf.programs["on_tc"].attach_tcx("pb0", "ingress")
@@ -412,13 +406,41 @@ def test_in_another_network_namespace(bpf):
     assert programs("ingress") == qdiscs() == []
 
 
+INTERFACES = [f"pb{number}" for number in range(THREADS)]
+
+
+@pytest.fixture
+def more_interfaces():
+    for one, other in zip(INTERFACES[2::2], INTERFACES[3::2], strict=True):
+        veth(one, other)
+
+
 @way
-def test_many_rounds_leave_nothing(bpf, features):
-    before = descriptors(), children()
-    for _ in rounds():
-        attach(bpf, features=features).close()
-    assert (descriptors(), children()) == before
-    assert programs("ingress") == links_of(bpf.programs["on_tc"]) == qdiscs() == []
+def test_500_rounds_leave_nothing(bpf, features, more_interfaces, rounds):
+    """On several interfaces, as tcx takes a program once."""
+    with nothing_left(bpf.programs["on_tc"]):
+        attach_and_detach(
+            rounds(500), *(partial(attach, bpf, interface=each, features=features) for each in INTERFACES)
+        )
+        for interface in INTERFACES:
+            assert programs("ingress", interface) == qdiscs(interface) == []
+
+
+def test_threads_that_use_one_interface_leave_nothing(rounds):
+    """Who adds the qdisc, and who removes it, may be different ones; those who remove are processes, the guards."""
+    with loaded("on_tc", "tc_1") as bpf:
+        attachers = [partial(attach, bpf, name=name, features=BY_FILTER) for name in ("on_tc", "tc_1")]
+        attach_and_detach(rounds(200), *attachers)
+    assert programs("ingress") == qdiscs() == []
+
+
+@needs_actions
+def test_500_rounds_of_an_action_leave_nothing(more_interfaces, rounds):
+    with loaded("on_action") as bpf, nothing_left(bpf.programs["on_action"]):
+        attach = partial(bpf.programs["on_action"].attach_tc, direction="egress")
+        attach_and_detach(rounds(500), *(partial(attach, each) for each in INTERFACES))
+        for interface in INTERFACES:
+            assert tc("filter", "show", "dev", interface, "egress") == qdiscs(interface) == []
 
 
 # Refusals

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import functools
-import gc
 import os
 import socket
 import subprocess
 import tempfile
-import time
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from network import bpftool, cgroup, id_of, in_cgroup
-from probing import RELEASE, has_symbol
+from kernel_state import RELEASE, THREADS, attach_and_detach, has_symbol, id_of, nothing_left, running_kernel
+from network import cgroup, in_cgroup
+from triggers import sleep
 
 import purebpf
 from purebpf.abi.bpf import bpf_attach_type
@@ -29,7 +28,7 @@ SLOTS = [
 ]
 
 
-@functools.cache
+@cache
 def lets_trace():
     """Whether bpftool, which is libbpf, can load a program of type fentry."""
     with tempfile.TemporaryDirectory() as folder:
@@ -62,25 +61,21 @@ needs_group_hooks = pytest.mark.needs_kernel(
 )
 
 
-@contextlib.contextmanager
-def loaded(*names, **attributes):
+@contextmanager
+def loaded(*names, refuse=1, **attributes):
     spec = purebpf.parse(OBJECTS / "link_traced.bpf.o")
     spec.variables["only_tgid"] = os.getpid()
-    spec.variables["refuse"] = 1
+    spec.variables["refuse"] = refuse
     for name in names:
         spec.programs[name].autoload = True
         for attribute, value in attributes.items():
             setattr(spec.programs[name], attribute, value)
-    with spec.load() as bpf:
+    with spec.load(running_kernel()) as bpf:
         yield bpf
 
 
 def hits(bpf, slot):
     return bpf.maps["hits"][SLOTS.index(slot)]
-
-
-def sleep():
-    time.sleep(0.001)
 
 
 def refused():
@@ -128,7 +123,7 @@ def test_what_the_link_tells():
     assert isinstance(told, info.Tracing)
     assert told.attach_type == bpf_attach_type.BPF_TRACE_FENTRY
     if RELEASE >= (5, 13):  # since then the kernel tells what it is
-        assert purebpf.KernelFacts.running().btf.type(told.target_btf_id).name == "hrtimer_nanosleep"
+        assert running_kernel().btf.type(told.target_btf_id).name == "hrtimer_nanosleep"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +168,7 @@ def no_socket():
         socket.socket()
 
 
-@contextlib.contextmanager
+@contextmanager
 def target():
     with purebpf.load(OBJECTS / "target_replaceable.bpf.o") as bpf:
         yield bpf.programs["calls_it"]
@@ -209,41 +204,48 @@ def test_a_function_of_another_program_than_it_was_loaded_for():
         pytest.param("guard", marks=needs_security_hooks),
     ],
 )
-def test_many_rounds_leave_nothing(name, rounds):
-    with loaded(name) as bpf:
-        check_rounds(bpf.programs[name], bpf.programs[name].attach, rounds)
+def test_500_rounds_leave_nothing(name, rounds):
+    """With several programs, as each can be attached to a function once.  They refuse nothing to the other threads."""
+    with ExitStack() as stack:
+        objects = [stack.enter_context(loaded(name, refuse=0)) for _ in range(THREADS)]
+        programs = [bpf.programs[name] for bpf in objects]
+        with nothing_left(*programs):
+            attach_and_detach(rounds(500), *(program.attach for program in programs))
 
 
 @needs_many
-def test_many_rounds_with_many_functions_leave_nothing(rounds):
-    btf = purebpf.KernelFacts.running().btf  # which takes a while to read
+def test_500_rounds_with_many_functions_leave_nothing(rounds):
+    btf = running_kernel().btf
     functions = ["hrtimer_nanosleep", "__x64_sys_sched_rr_get_interval"]
     with loaded("many") as bpf:
         program = bpf.programs["many"]
         to = program.fileno(), "fentry.multi", functions, program.spec.expected_attach_type, btf
-        check_rounds(program, lambda: attach_tracing_multi(*to), rounds)
+        with nothing_left(program):
+            attach_and_detach(rounds(500), lambda: attach_tracing_multi(*to))
 
 
-def test_many_rounds_of_replacing_leave_nothing(rounds):
-    with target() as calls_it, loaded("replacement", attach_prog_fd=calls_it.fileno()) as bpf:
-        replacement = bpf.programs["replacement"]
-        check_rounds(replacement, lambda: replacement.attach_freplace(calls_it, "replaceable"), rounds)
+def test_500_rounds_of_replacing_leave_nothing(rounds):
+    """Each thread has a program whose function it replaces, as that has one replacement."""
+    with ExitStack() as stack:
+        targets = [stack.enter_context(target()) for _ in range(THREADS)]
+        objects = [stack.enter_context(loaded("replacement", attach_prog_fd=each.fileno())) for each in targets]
+        programs = [bpf.programs["replacement"] for bpf in objects]
+        attachers = [
+            partial(program.attach_freplace, each, "replaceable")
+            for program, each in zip(programs, targets, strict=True)
+        ]
+        with nothing_left(*programs, *targets):
+            attach_and_detach(rounds(500), *attachers)
 
 
 @needs_group_hooks
-def test_many_rounds_in_a_control_group_leave_nothing(rounds):
-    with loaded("guard_group") as bpf, cgroup() as group:
+def test_500_rounds_in_a_control_group_leave_nothing(rounds):
+    with loaded("guard_group") as bpf, ExitStack() as stack:
+        group = stack.enter_context(cgroup())
+        groups = [stack.enter_context(cgroup(group)) for _ in range(THREADS)]
         program = bpf.programs["guard_group"]
-        check_rounds(program, lambda: program.attach_cgroup(group), rounds)
-
-
-def check_rounds(program, attach, rounds):
-    before = sorted(os.listdir("/proc/self/fd"))
-    for _ in rounds(500):
-        attach().close()
-    gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == before
-    assert id_of(program) not in [link.get("prog_id") for link in bpftool("link", "show")]
+        with nothing_left(program):
+            attach_and_detach(rounds(500), *(partial(program.attach_cgroup, group) for group in groups))
 
 
 @pytest.mark.needs_kernel("programs that can be attached once only (before Linux 5.13)", RELEASE < (5, 13))

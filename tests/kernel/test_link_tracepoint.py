@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
 import os
-import signal
 import struct
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from probing import RELEASE
+from kernel_state import (
+    RELEASE,
+    THREADS,
+    attach_and_detach,
+    bpftool,
+    descriptors,
+    events_of,
+    eventually,
+    id_of,
+    killed_later,
+    links_of,
+    nothing_left,
+    refused,
+)
 
 from purebpf.abi.attr import bpf_attr_prog_load, bpf_prog_info
 from purebpf.abi.bpf import bpf_cmd, bpf_prog_type
@@ -63,32 +74,6 @@ def runs(program):
     return obj_get_info_by_fd(program, bpf_prog_info).run_cnt
 
 
-def bpftool(*arguments):
-    return json.loads(subprocess.check_output(["bpftool", "-j", *arguments]))
-
-
-def links_of(number):
-    return [link for link in bpftool("link", "show") if link.get("prog_id") == number]
-
-
-def events_of(number):
-    """Perf events that the program is attached to, with or without a link, in whatever process."""
-    return [event for event in bpftool("perf", "show") if event.get("prog_id") == number]
-
-
-def eventually(condition):
-    """The kernel frees some things a moment after the last close (RCU)."""
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
-def descriptors():
-    """The open ones, without the one that the directory is listed with."""
-    return [number for number in sorted(os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{number}")]
-
-
 WAYS = [
     pytest.param(True, id="bpf link"),
     pytest.param(False, id="ioctl"),
@@ -105,20 +90,19 @@ def features(request):
 @pytest.mark.needs_tool("bpftool")
 def test_events_arrive_until_the_link_is_closed(features):
     with enable_stats(), loaded() as program:
-        number = obj_get_info_by_fd(program, bpf_prog_info).id
         hit()
         assert runs(program) == 0
         link = attach_tracepoint(program, *EVENT, features=features)
         for _ in range(10):
             hit()
         assert runs(program) == 10
-        assert len(links_of(number)) == features.has(Feature.PERF_LINK)
-        assert [event["tracepoint"] for event in events_of(number)] == [EVENT[1]]
+        assert len(links_of(program)) == features.has(Feature.PERF_LINK)
+        assert [event["tracepoint"] for event in events_of(program)] == [EVENT[1]]
 
         link.close()
         hit()
         assert runs(program) == 10
-        assert links_of(number) == events_of(number) == []
+        assert links_of(program) == events_of(program) == []
         link.close()  # harmless
 
 
@@ -144,7 +128,7 @@ def test_several_programs_on_one_tracepoint(features):
 @pytest.mark.needs_tool("bpftool")
 def test_the_program_may_be_closed_before_the_link(features):
     with loaded() as program:
-        number = obj_get_info_by_fd(program, bpf_prog_info).id
+        number = id_of(program)
         link = attach_tracepoint(program.fileno(), *EVENT, features=features)
     with link:
         assert any(known["id"] == number for known in bpftool("prog", "show"))
@@ -177,50 +161,28 @@ def test_a_forgotten_link_warns_and_detaches(features):
 
 
 @pytest.mark.needs_tool("bpftool")
-def test_200_rounds_leave_nothing(features, rounds):
-    name = f"pb{os.getpid()}".encode()
+def test_500_rounds_leave_nothing(features, rounds):
+    """With several programs, as each can be attached once.  The last to go has the kernel wait for longest."""
     mounts = Path("/proc/self/mountinfo").read_text()
-    before = descriptors()
-    numbers = set()
-    for _ in rounds(200):
-        with loaded(name=name) as program, attach_tracepoint(program, *EVENT, features=features):
-            numbers.add(obj_get_info_by_fd(program, bpf_prog_info).id)
-    assert len(numbers) == len(rounds(200))
-    assert descriptors() == before
-    assert eventually(lambda: not [p for p in bpftool("prog", "show") if p.get("name") == name.decode()])
-    assert not [link for link in bpftool("link", "show") if link.get("prog_id") in numbers]
-    assert not [event for event in bpftool("perf", "show") if event.get("prog_id") in numbers]
+    with ExitStack() as stack:
+        programs = [stack.enter_context(loaded()) for _ in range(THREADS)]
+        with nothing_left(*programs):
+            attachers = [partial(attach_tracepoint, program, *EVENT, features=features) for program in programs]
+            attach_and_detach(rounds(500), *attachers)
+        numbers = {id_of(program) for program in programs}
+    assert eventually(lambda: not numbers & {program["id"] for program in bpftool("prog", "show")})
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
 @pytest.mark.needs_tool("bpftool")
 def test_a_killed_process_leaves_nothing(features):
     with loaded() as program:
-        number = obj_get_info_by_fd(program, bpf_prog_info).id
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with attach_tracepoint(program, *EVENT, features=features):
-                os.write(writer, b"x")
-                signal.pause()
-        os.read(reader, 1)
-        assert len(events_of(number)) == 1
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(reader)
-        os.close(writer)
-        assert eventually(lambda: not events_of(number) and not links_of(number))
+        with killed_later(lambda: attach_tracepoint(program, *EVENT, features=features)):
+            assert len(events_of(program)) == 1
+        assert eventually(lambda: events_of(program) == links_of(program) == [])
 
 
 # --- refusals: what is said, and that nothing stays open ---
-
-
-@contextmanager
-def refused(error, match):
-    before = descriptors()
-    with pytest.raises(error, match=match) as caught:
-        yield caught
-    assert descriptors() == before
 
 
 def test_no_such_tracepoint(features):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import platform
 import struct
@@ -14,13 +13,12 @@ from pathlib import Path
 
 import network
 import pytest
-from network import bpftool, cgroup, eventually, namespace
-from probing import RELEASE
+from kernel_state import RELEASE, THREADS, attach_and_detach, bpftool, eventually, id_of, nothing_left, running_kernel
+from network import cgroup, namespace
+from triggers import system_call
 
 import purebpf
-from purebpf.abi.attr import bpf_prog_info
 from purebpf.abi.bpf import bpf_link_type, bpf_test_run_flags
-from purebpf.kernel.bpf import obj_get_info_by_fd
 from purebpf.links import info
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
@@ -31,8 +29,7 @@ pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.skipif(platform.machine() not in SCHED_RR_GET_INTERVAL, reason="needs to know a system call's number"),
 ]
-needs_raw_cookies = pytest.mark.needs_kernel("cookies of raw tracepoints (Linux 6.9)", RELEASE >= (6, 9))
-needs_tracing_cookies = pytest.mark.needs_kernel("cookies of tracing programs (Linux 5.19)", RELEASE >= (5, 19))
+needs_raw_cookies = pytest.mark.needs_kernel("cookies of raw tracepoints (Linux 6.10)", RELEASE >= (6, 10))
 
 
 @contextlib.contextmanager
@@ -44,7 +41,7 @@ def loaded(*names, object_name="link_typed"):
         spec.variables["system_call"] = SCHED_RR_GET_INTERVAL[platform.machine()]
     for name, program in spec.programs.items():
         program.autoload = name in names
-    with spec.load() as bpf:
+    with spec.load(running_kernel()) as bpf:
         yield bpf
 
 
@@ -52,29 +49,25 @@ def hits(bpf, slot):
     return bpf.maps["hits"][SLOTS.index(slot)]
 
 
-def trigger():
-    os.sched_rr_get_interval(0)
-
-
 class TestTracepoints:
     def test_raw(self):
         with loaded("raw") as bpf, bpf.programs["raw"].attach_raw_tracepoint("sys_enter") as link:
-            trigger()
+            system_call()
             assert hits(bpf, "RAW") == 1
             link.close()
             link.close()
-            trigger()
+            system_call()
             assert hits(bpf, "RAW") == 1
             assert link.closed and "closed" in repr(link)
 
     @needs_raw_cookies
     def test_a_cookie(self):
         with loaded("raw_cookie") as bpf, bpf.programs["raw_cookie"].attach_raw_tracepoint("sys_enter", cookie=1000):
-            trigger()
-            trigger()
+            system_call()
+            system_call()
             assert hits(bpf, "RAW_COOKIE") == 2000
 
-    @pytest.mark.needs_kernel("no cookies of raw tracepoints", RELEASE < (6, 9))
+    @pytest.mark.needs_kernel("no cookies of raw tracepoints", RELEASE < (6, 10))
     def test_no_cookie(self):
         with loaded("raw") as bpf, pytest.raises(purebpf.KernelError, match=r"Linux 6\.9"):
             bpf.programs["raw"].attach_raw_tracepoint("sys_enter", cookie=1000)
@@ -91,16 +84,16 @@ class TestTracepoints:
     def test_typed(self):
         with loaded("typed") as bpf:
             assert [link.kind for link in bpf.attach()] == ["tp_btf"]
-            trigger()
+            system_call()
             assert hits(bpf, "TYPED") == 1
             bpf.detach()
-            trigger()
+            system_call()
             assert hits(bpf, "TYPED") == 1
 
-    @needs_tracing_cookies
+    @needs_raw_cookies
     def test_a_cookie_of_a_typed_one(self):
         with loaded("typed_cookie") as bpf, bpf.programs["typed_cookie"].attach_tracing(cookie=500):
-            trigger()
+            system_call()
             assert hits(bpf, "TYPED_COOKIE") == 500
 
     def test_no_such_tracepoint(self):
@@ -111,7 +104,7 @@ class TestTracepoints:
                 bpf.programs["nowhere"].attach_raw_tracepoint("sched_swich")
 
     def test_a_program_of_another_type(self):
-        with loaded("mark") as bpf, pytest.raises(purebpf.KernelError, match="of another type"):
+        with loaded("mark") as bpf, pytest.raises(purebpf.KernelError, match="this one is of type BPF_PROG_TYPE_"):
             bpf.programs["mark"].attach_raw_tracepoint("sys_enter")
 
 
@@ -234,7 +227,7 @@ class TestLinks:
         with loaded("raw", "typed", "tasks") as bpf:
             links = bpf.attach()
             told = [link.info for link in links]
-            ids = [obj_get_info_by_fd(program.fileno(), bpf_prog_info).id for program in bpf.programs.values()]
+            ids = [id_of(program) for program in bpf.programs.values()]
             assert [each.prog_id for each in told] == ids
             assert len({each.id for each in told}) == 3
             raw, typed, tasks = (each.attached_to for each in told)
@@ -259,17 +252,17 @@ class TestLinks:
                 with pytest.raises(purebpf.AttachError, match=r"pinned at .* already"):
                     link.pin(bpffs / "other")
                 identity = link.info.id
-            trigger()  # the link is closed, the pin holds it
+            system_call()  # the link is closed, the pin holds it
             assert hits(bpf, "RAW") == 1
             with purebpf.Link.from_pin(path) as again:
                 assert again.info.id == identity
                 again.unpin()
                 again.unpin()
                 assert not path.exists()
-                trigger()
+                system_call()
                 assert hits(bpf, "RAW") == 2
             assert eventually(lambda: identity not in [link["id"] for link in bpftool("link", "show")])
-            trigger()
+            system_call()
             assert hits(bpf, "RAW") == 2
 
     def test_bad_pins(self, bpffs, tmp_path):
@@ -293,7 +286,7 @@ class TestLinks:
             link.unpin()
 
     def test_updates_where_there_can_be_none(self):
-        with loaded("raw", "raw_cookie" if RELEASE >= (6, 9) else "raw") as bpf, bpf.programs["raw"].attach() as link:
+        with loaded("raw", "raw_cookie" if RELEASE >= (6, 10) else "raw") as bpf, bpf.programs["raw"].attach() as link:
             other = list(bpf.programs.values())[-1]
             with pytest.raises(purebpf.KernelError, match="cannot be updated"):
                 link.update(other)
@@ -314,29 +307,22 @@ class TestObject:
             with pytest.raises(purebpf.AttachError, match=r"^program 'nowhere': .*no_such_tracepoint_enter"):
                 bpf.attach()
             assert bpf.links == []
-            trigger()
+            system_call()
             assert (hits(bpf, "RAW"), hits(bpf, "TYPED")) == (0, 0)
 
     def test_autoattach(self):
         with loaded("raw", "typed", "nowhere") as bpf:
             bpf.spec.programs["nowhere"].autoattach = False
             assert len(bpf.attach()) == 2
-            trigger()
+            system_call()
             assert (hits(bpf, "RAW"), hits(bpf, "TYPED")) == (1, 1)
 
 
 @pytest.mark.needs_tool("bpftool")
 @pytest.mark.parametrize("name", ["raw", "writes", "typed", "tasks"])
-def test_many_rounds_leave_nothing(name, rounds):
-    with loaded(name) as bpf:
-        program = bpf.programs[name]
-        identity = obj_get_info_by_fd(program.fileno(), bpf_prog_info).id
-        before = sorted(os.listdir("/proc/self/fd"))
-        for _ in rounds(500):
-            program.attach().close()
-        gc.collect()
-        assert sorted(os.listdir("/proc/self/fd")) == before
-        assert identity not in [link.get("prog_id") for link in bpftool("link", "show")]
+def test_500_rounds_leave_nothing(name, rounds):
+    with loaded(name) as bpf, nothing_left(bpf.programs[name]):
+        attach_and_detach(rounds(500), *[bpf.programs[name].attach] * THREADS)
 
 
 @pytest.mark.needs_tool("bpftool")

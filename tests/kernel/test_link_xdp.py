@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import gc
 import socket
+from functools import partial
 
 import pytest
-from network import (
+from kernel_state import (
+    RELEASE,
+    THREADS,
+    attach_and_detach,
     bpftool,
-    children,
-    descriptors,
     eventually,
     id_of,
-    ip,
     killed_later,
     links_of,
-    loaded,
-    namespace,
+    nothing_left,
     refused,
-    release,
-    rounds,
-    runs,
-    send,
-    veth,
-    without_capabilities,
 )
+from network import ip, loaded, namespace, runs, send, veth, without_capabilities
 
 from purebpf.errors import AttachError, KernelError
 from purebpf.kernel import netlink
@@ -91,7 +86,7 @@ def test_by_the_program(bpf):
         assert eventually(lambda: runs(bpf, "on_xdp") == 1)
 
 
-@pytest.mark.needs_kernel("XDP programs for packets in fragments", lambda: release() >= (5, 18))
+@pytest.mark.needs_kernel("XDP programs for packets in fragments", RELEASE >= (5, 18))
 def test_packets_in_fragments():
     with loaded("on_xdp_frags") as bpf, bpf.programs["on_xdp_frags"].attach_xdp("pb0", "driver"):
         send("pb1")
@@ -106,7 +101,7 @@ frags = pytest.mark.parametrize(
         "",
         pytest.param(
             "_frags",
-            marks=pytest.mark.needs_kernel("XDP programs for packets in fragments", lambda: release() >= (5, 18)),
+            marks=pytest.mark.needs_kernel("XDP programs for packets in fragments", RELEASE >= (5, 18)),
         ),
     ],
 )
@@ -231,13 +226,14 @@ def test_the_program_may_be_closed_before_the_link(features):
 
 
 @way
-def test_many_rounds_leave_nothing(bpf, features):
-    before = descriptors(), children()
-    for _ in rounds():
-        attach(bpf, "pb0", "generic", features=features).close()
-    assert (descriptors(), children()) == before
-    assert on("pb0") == {}
-    assert links_of(bpf.programs["on_xdp"]) == []
+def test_500_rounds_leave_nothing(bpf, features, rounds):
+    """On several interfaces, as each has one program; every other in the mode of its driver."""
+    for number in range(2, THREADS, 2):
+        veth(f"pb{number}", f"pb{number + 1}")
+    places = [(f"pb{number}", ("generic", "driver")[number % 2]) for number in range(THREADS)]
+    with nothing_left(bpf.programs["on_xdp"]):
+        attach_and_detach(rounds(500), *(partial(attach, bpf, *place, features=features) for place in places))
+        assert [on(interface) for interface, _ in places] == [{}] * THREADS
 
 
 # Refusals
@@ -268,9 +264,10 @@ def test_no_such_mode(bpf):
 @way
 def test_a_program_of_another_kind(features):
     with loaded("on_tc", "on_xdp_devmap") as bpf:
-        for name in ("on_tc", "on_xdp_devmap"):
-            with refused(KernelError, "EINVAL.*BPF_PROG_TYPE_XDP"):
-                attach(bpf, name=name, features=features)
+        with refused(KernelError, "EINVAL.*BPF_PROG_TYPE_XDP, and this one is of type BPF_PROG_TYPE_SCHED_CLS"):
+            attach(bpf, name="on_tc", features=features)
+        with refused(KernelError, "EINVAL.*for the values of a devmap"):
+            attach(bpf, name="on_xdp_devmap", features=features)
 
 
 def test_by_its_section():

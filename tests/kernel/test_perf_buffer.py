@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from probing import RELEASE
+from kernel_state import RELEASE
 
 from purebpf.abi.attr import bpf_attr_map_create, bpf_attr_prog_load, bpf_attr_prog_test_run
 from purebpf.abi.bpf import bpf_cmd, bpf_map_type, bpf_prog_type

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from burner import burner
+from kernel_state import has_symbol
 from network import ETH_P_TEST, ip, namespace, send, veth
-from probing import has_symbol, needs_kprobes
+from probing import needs_kprobes
 from running import OUTER_PIDS, PATIENCE, Run, purebpf
 
 from purebpf.cli.main import main
@@ -338,9 +339,12 @@ def test_xdpcount_of_real_connections():
             received = 0
             while received < 100_000:
                 received += len(other.recv(65536))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            for _ in range(20):
-                sender.sendto(b"datagram", server.getsockname())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", 0))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                for _ in range(20):
+                    sender.sendto(b"datagram", receiver.getsockname())
+                    assert receiver.recv(8) == b"datagram"
     assert found["IPv4 TCP"]["bytes"] > 100_000
     assert found["IPv4 UDP"]["packets"] == 20
     assert found["IPv4 UDP"]["bytes"] == 20 * (14 + 20 + 8 + 8)

@@ -290,20 +290,20 @@ def test_without_tracefs_and_without_a_trace(tmp_path):
     assert mount_table() == here
 
 
-def test_a_thousand_processes_in_five_seconds():
-    mark = marker()
+def test_a_thousand_processes_in_five_seconds(rounds):
+    mark, total = marker(), len(rounds(1000))
     started = collections.Counter()
     pids = []
     with Run("execsnoop", "--json", "--duration", "5") as run:
-        end = time.monotonic() + 4.5  # on a slow machine it is fewer
-        while len(started) < 1000 and time.monotonic() < end:
+        end = time.monotonic() + 4.5  # on a busy machine it is fewer
+        while len(started) < total and time.monotonic() < end:
             word = f"{mark}-{len(started)}"
             pids.append(spawn(TRUE, ["true", word], wait=False))
             started[word] += 1
         assert run.wait() == 0
     for pid in pids:
         os.waitpid(pid, 0)
-    assert len(started) > 500
+    assert len(started) > total / 2
     printed = collections.Counter(row["args"][1] for row in run.rows() if mark in "".join(row["args"][1:2]))
     assert printed <= started
     missing = started - printed
@@ -312,11 +312,11 @@ def test_a_thousand_processes_in_five_seconds():
 
 def test_what_is_lost_is_counted():
     """The smallest rings, and a burst while nobody reads: each exec was printed or is counted."""
-    total = 400
+    total = 100
     with Run("execsnoop", "--json", "--pages", "1", "--set", f"target_uid={QUIET_UID}") as run:
         run.process.send_signal(signal.SIGSTOP)
         for _ in range(total):
-            subprocess.run([TRUE], user=QUIET_UID, check=True)
+            subprocess.run([TRUE, "x" * 500], user=QUIET_UID, check=True)
         run.process.send_signal(signal.SIGCONT)
         assert run.end(signal.SIGTERM) == 0
     rows = run.rows()
@@ -436,7 +436,7 @@ def test_a_name_at_a_bad_address(opensnoop):
 
 
 def test_killsnoop_names_victim_and_killer():
-    with Run("killsnoop", "--duration", "3", "--json") as run, Run("killsnoop", "--duration", "3") as text:
+    with Run("killsnoop", "--json") as run, Run("killsnoop") as text:
         victim, spared = (subprocess.Popen(["sleep", "100"]) for _ in range(2))
         # The victim is "sleep" only when it has come to be it.
         while (comm := open_text(f"/proc/{victim.pid}/comm")) != "sleep\n":
@@ -445,8 +445,8 @@ def test_killsnoop_names_victim_and_killer():
         assert killer.wait() == 0
         assert victim.wait() == -signal.SIGKILL
         assert spared.wait() == -signal.SIGTERM
-        assert run.wait() == 0
-        assert text.wait() == 0
+        assert run.end() == 0
+        assert text.end() == 0
     if not OUTER_PIDS:
         assert any(row["comm"] == "sleep" and row["killer_comm"] == "sh" for row in run.rows())
         return

@@ -29,8 +29,9 @@ from pathlib import Path
 
 import pytest
 import triggers
-from network import cgroup, eventually, in_cgroup, ip, namespace, release, send, unshare_mounts, veth
-from probing import has_symbol, x86_64_only
+from kernel_state import RELEASE, eventually, has_symbol
+from network import cgroup, in_cgroup, ip, namespace, send, unshare_mounts, veth
+from probing import x86_64_only
 from running import OUTER_PIDS
 
 import purebpf
@@ -593,7 +594,7 @@ def refusal(step, error, hook, program):
 def explanation(error, row, hook):
     """What the kernel is too old for, or else what the error says besides what was refused."""
     since = next((since for names, since in SINCE.items() if re.fullmatch(names, row.name.rstrip("+"))), (0,))
-    if release() < since:
+    if since > RELEASE:
         return "It takes Linux {}.{}".format(*since)
     lacking = built_without(*hook.options) if hook.options else ""
     if lacking:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from probing import RELEASE
+from kernel_state import RELEASE
 
 import purebpf
 from purebpf.errors import KernelError

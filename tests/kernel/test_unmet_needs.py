@@ -1,14 +1,18 @@
-"""Programs that need what the kernel does not have: the verifier refuses them, and the error says what is missing."""
+"""Programs and maps that need what the kernel does not have: it refuses them, and the error says what is missing."""
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
 from pathlib import Path
 
 import pytest
+from kernel_state import RELEASE
 
 import purebpf
-from purebpf.errors import PlanError, VerifierError
+from purebpf.abi.bpf import bpf_map_type
+from purebpf.errors import KernelError, PlanError, VerifierError
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 SOURCE = OBJECTS / "core_unmet.bpf.c"
@@ -115,3 +119,148 @@ def test_what_is_missing_is_said_before_anything_is_loaded(name, message):
         program.autoload = program.name != "writable"  # of a section that no loader knows
     with pytest.raises(PlanError, match=message):
         spec.load().close()
+
+
+# --- what the kernel is too old for, or built without ---
+
+
+def config():
+    """The kernel's own lines, as text; "" where it does not show them."""
+    release = os.uname().release
+    for path in map(Path, (f"/boot/config-{release}", "/proc/config.gz", f"/lib/modules/{release}/config")):
+        if path.exists():
+            data = path.read_bytes()
+            return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    return ""
+
+
+def before(*since):
+    return pytest.mark.needs_kernel(f"a release before {since[0]}.{since[1]}", since > RELEASE)
+
+
+without_lirc = pytest.mark.needs_kernel(
+    "CONFIG_BPF_LIRC_MODE2 not set", lambda: "CONFIG_BPF=y" in config() and "CONFIG_BPF_LIRC_MODE2=y" not in config()
+)
+
+
+@pytest.mark.parametrize(
+    ("object", "program", "said"),
+    [
+        pytest.param(
+            "hook_network",
+            "on_lirc_mode2",
+            "This kernel has no programs of type BPF_PROG_TYPE_LIRC_MODE2. "
+            "The kernel was built without CONFIG_BPF_LIRC_MODE2",
+            marks=without_lirc,
+        ),
+        pytest.param(
+            "hook_tracing",
+            "on_syscall",
+            "has no programs of type BPF_PROG_TYPE_SYSCALL, which take Linux 5.14",
+            marks=before(5, 14),
+        ),
+        pytest.param(
+            "hook_network",
+            "on_sk_reuseport_migrate",
+            "has no programs for BPF_SK_REUSEPORT_SELECT_OR_MIGRATE, which take Linux 5.14",
+            marks=before(5, 14),
+        ),
+        pytest.param(
+            "hook_network",
+            "on_xdp_frags",
+            "has no XDP programs with BPF_F_XDP_HAS_FRAGS, which take Linux 5.18",
+            marks=before(5, 18),
+        ),
+        pytest.param(
+            "hook_tracing",
+            "on_uprobe_s",
+            "has no sleepable programs of type BPF_PROG_TYPE_KPROBE, which take Linux 6.0",
+            marks=before(6, 0),
+        ),
+        pytest.param(
+            "hook_tracing",
+            "on_lsm_cgroup",
+            "has no programs for BPF_LSM_CGROUP, which take Linux 6.0",
+            marks=before(6, 0),
+        ),
+        pytest.param(
+            "hook_network",
+            "on_netfilter",
+            "has no programs of type BPF_PROG_TYPE_NETFILTER, which take Linux 6.4 with CONFIG_NETFILTER_BPF_LINK",
+            marks=before(6, 4),
+        ),
+        pytest.param(
+            "hook_network",
+            "on_cgroup_connect_unix",
+            "has no programs for BPF_CGROUP_UNIX_CONNECT, which take Linux 6.7",
+            marks=before(6, 7),
+        ),
+        pytest.param(
+            "hook_tracing",
+            "on_fsession",
+            "has no programs for BPF_TRACE_FSESSION, which take Linux 7.0",
+            marks=before(7, 0),
+        ),
+        pytest.param(
+            "hook_tracing",
+            "on_fentry_multi",
+            "has no programs for BPF_TRACE_FENTRY_MULTI, which take Linux 7.2",
+            marks=before(7, 2),
+        ),
+        pytest.param(
+            "hook_tracing",
+            "on_raw_tp_s",
+            "has no sleepable programs of type BPF_PROG_TYPE_RAW_TRACEPOINT, which take Linux 7.2",
+            marks=before(7, 2),
+        ),
+    ],
+)
+def test_a_program_that_the_kernel_does_not_know(object, program, said):
+    spec = purebpf.parse(OBJECTS / f"{object}.bpf.o")
+    for name, each in spec.programs.items():
+        each.autoload = name == program
+    with pytest.raises(KernelError) as caught:
+        spec.load().close()
+    assert str(caught.value).startswith(f"loading program {program!r} (section {spec.programs[program].section!r}): ")
+    assert said in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "since"),
+    [
+        pytest.param(kind, since, marks=before(*since))
+        for kind, since in {
+            "TASK_STORAGE": (5, 11),
+            "BLOOM_FILTER": (5, 16),
+            "USER_RINGBUF": (6, 1),
+            "CGRP_STORAGE": (6, 2),
+            "ARENA": (6, 9),
+            "INSN_ARRAY": (6, 19),
+            "RHASH": (7, 2),
+        }.items()
+    ],
+)
+def test_a_map_that_the_kernel_does_not_know(kind, since):
+    """The kernel's answer is E2BIG where it does not know all attributes either."""
+    spec = purebpf.parse(OBJECTS / "load_maps.bpf.o")
+    spec.maps["counts"].type = bpf_map_type[f"BPF_MAP_TYPE_{kind}"]
+    spec.maps["counts"].map_extra = 3
+    with pytest.raises(KernelError) as caught:
+        spec.load().close()
+    text = str(caught.value)
+    assert text.startswith("creating map 'counts': ")
+    assert f" has no maps of type BPF_MAP_TYPE_{kind}, which take Linux {since[0]}.{since[1]}" in text
+    assert f"It was asked for map_type = BPF_MAP_TYPE_{kind}, key_size = 4" in text
+
+
+@pytest.mark.parametrize("program", ["on_xdp", "on_socket"])
+def test_what_is_rejected_for_other_reasons_lacks_nothing(program):
+    """The kernel knows all that was asked for: the program is wrong."""
+    spec = purebpf.parse(OBJECTS / "hook_network.bpf.o")
+    for name, each in spec.programs.items():
+        each.autoload = name == program
+    spec.programs[program].insns = bytes([0x95, 0, 0, 0, 0, 0, 0, 0])  # exit, without a value to return
+    spec.programs[program].relocations = ()
+    with pytest.raises(VerifierError, match="R0 !read_ok") as caught:
+        spec.load().close()
+    assert "kernel has no" not in caught.value.hint and "Linux" not in caught.value.hint

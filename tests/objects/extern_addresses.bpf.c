@@ -20,7 +20,7 @@ static __attribute__((noinline)) void find_missing(void)
 	missing_variable = (unsigned long long)&purebpf_missing_variable;
 }
 
-SEC("syscall")
+SEC("socket")
 int see(void *ctx)
 {
 	stext = (unsigned long long)&_stext;

@@ -33,7 +33,7 @@ struct seen {
 
 struct seen seen = {};
 
-SEC("syscall")
+SEC("socket")
 int see(void *ctx)
 {
 	seen.version = LINUX_KERNEL_VERSION;

@@ -61,6 +61,8 @@ class PretendedKernel:
         self.pins = []
         self.mapped = []
         self.infos = {}
+        self.asked = []
+        self.lack = ""
 
     def bpf(self, cmd, attr, *, action):
         fields = {name: value for name in names_of(attr) if (value := getattr(attr, name))}
@@ -88,6 +90,10 @@ class PretendedKernel:
             return 0
         self.returned.append(FIRST_FD + len(self.returned))
         return self.returned[-1]
+
+    def lacking(self, code, cmd, fields):
+        self.asked.append((code, cmd, fields))
+        return self.lack
 
     def write_log(self, attr, text):
         if attr.log_level:
@@ -245,6 +251,23 @@ def test_a_map_that_is_refused_says_what_was_asked_for():
     )
 
 
+def test_what_the_kernel_lacks_is_said_instead_of_a_guess():
+    def answer(call):
+        if call.cmd == bpf_cmd.BPF_MAP_CREATE:
+            raise KernelError(errno.E2BIG, "creating a map", "It is too large")
+        return 0
+
+    kernel = PretendedKernel(answer)
+    kernel.lack = "Linux 3.18 has no maps"
+    with pytest.raises(KernelError) as caught:
+        execute(plan_of("load_maps"), kernel)
+    text = str(caught.value)
+    assert text.startswith("creating a map: Argument list too long (E2BIG). Linux 3.18 has no maps. It was asked for")
+    ((code, cmd, fields),) = kernel.asked
+    assert (code, cmd) == (errno.E2BIG, bpf_cmd.BPF_MAP_CREATE)
+    assert fields == {"map_type": 1, "key_size": 4, "value_size": 8, "max_entries": 8}  # not its name
+
+
 # --- arenas ---
 
 
@@ -355,6 +378,35 @@ def test_a_rejected_program_is_loaded_again_for_its_log():
     assert second.fields["insn_cnt"] == first.fields["insn_cnt"] == 2
     assert caught.value.errno == errno.EACCES
     assert caught.value.log == "0: (95) exit\nR0 !read_ok\n"
+
+
+def test_what_the_kernel_lacks_comes_before_what_the_log_means():
+    kernel = PretendedKernel(lambda call: (errno.EINVAL, b"cannot call GPL-restricted function\n"))
+    kernel.lack = "Linux 5.10 has no such programs"
+    with pytest.raises(VerifierError) as caught:
+        execute(program(license=""), kernel)
+    assert caught.value.hint.startswith("Linux 5.10 has no such programs\nThe object declares no license")
+    assert caught.value.log == "cannot call GPL-restricted function\n"
+    ((code, cmd, fields),) = kernel.asked
+    assert (code, cmd, fields) == (errno.EINVAL, bpf_cmd.BPF_PROG_LOAD, {"insn_cnt": 2})
+
+
+def test_what_fails_before_the_call_keeps_its_own_words():
+    def prepare_pin(path):
+        raise KernelError(errno.EROFS, f"preparing to pin at {path!r}", "It is read-only")
+
+    kernel = PretendedKernel()
+    kernel.prepare_pin = prepare_pin
+    command = Command(bpf_cmd.BPF_OBJ_PIN, "pinning map 'counts'", {"pathname": "/sys/fs/bpf/counts"})
+    with pytest.raises(KernelError, match=r"^preparing to pin at '/sys/fs/bpf/counts': .*\. It is read-only$"):
+        execute(LoadPlan("made", "6.1.0", (command,)), kernel)
+
+
+def test_the_kernel_is_not_asked_what_it_lacks_for_what_may_fail():
+    command = program().commands[0]._replace(optional=True)
+    kernel = PretendedKernel(lambda call: errno.EINVAL)
+    assert execute(LoadPlan("made", "6.1.0", (command,)), kernel) == {}
+    assert kernel.asked == []
 
 
 def rejecting(log, *, tells_length):

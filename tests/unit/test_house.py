@@ -59,3 +59,9 @@ def test_importing_purebpf_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_modules_of_hooks_are_imported_when_a_program_is_attached():
+    code = "import sys, purebpf; print(*[name for name in sys.modules if name.startswith('purebpf.links.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["purebpf.links.link"]

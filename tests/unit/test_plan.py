@@ -537,7 +537,12 @@ def test_text():
     spec.maps["m"] = MapSpec("m", 9999, 4, 4, 1)
     spec.programs["main"].insns = insn(LD_IMM64, 1) + insn(0) + insn(MOV32) + insn(EXIT)
     spec.programs["main"].relocations = (Relocation(0, "map", "m"),)
-    text = str(make_plan(spec, facts()))
+    plan = make_plan(spec, facts())
+    assert repr(list(plan)) == (
+        "[<Command BPF_MAP_CREATE: creating map 'm'>, "
+        "<Command BPF_PROG_LOAD: loading program 'main' (section 'tp/a/b')>]"
+    )
+    text = str(plan)
     assert text.splitlines()[:9] == [
         "Loading object 'made' into Linux 6.1.0 takes 2 bpf(2) calls:",
         "",
