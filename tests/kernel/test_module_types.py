@@ -62,12 +62,13 @@ def run(loaded, name):
     return attr.retval
 
 
-# Makes a pair in a network namespace of its own, prints the index of the other end, and sends three packets.
+# Makes a pair in a network namespace of its own, prints the index of the other end, and sends three packets.  The end
+# that sends is up last: then it can send at once, where the other has to wait for the kernel to see that it can.
 SEND = """
 import socket, subprocess, sys
 name, peer = sys.argv[1:]
 subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", peer], check=True)
-for end in name, peer:
+for end in peer, name:
     subprocess.run(["ip", "link", "set", end, "addrgenmode", "none", "up"], check=True)
 print(socket.if_nametoindex(peer))
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:

@@ -109,6 +109,7 @@ def test_json_is_one_object_a_line(tool):
     assert len({tuple(row) for row in rows}) == 1  # the same keys in all of them
 
 
+@pytest.mark.any_kernel
 def test_explain_shows_what_run_would_do():
     done = subprocess.run(purebpf("explain", "killsnoop"), capture_output=True, text=True, timeout=PATIENCE, check=True)
     calls = re.findall(r"bpf\((BPF_\w+)\)", done.stdout)
@@ -132,6 +133,7 @@ def test_objects_that_cannot_run(name, message):
     assert re.search(message, refused(purebpf("run", OBJECTS / f"{name}.bpf.o")))
 
 
+@pytest.mark.any_kernel
 def test_rings_that_are_too_large():
     assert "Use fewer pages" in refused(purebpf("run", "execsnoop", "--pages", 1 << 28)), "1 TiB"
 
@@ -194,6 +196,7 @@ def test_not_root(name, readable):
     assert "CAP_BPF" in message and "Run it as root, for example with sudo" in message
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
 @pytest.mark.parametrize("call", ["bpf", "perf_event_open"])
 def test_blocked_by_seccomp(call, error):

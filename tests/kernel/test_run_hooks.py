@@ -97,6 +97,7 @@ def test_profile_finds_where_time_is_burnt(burn):
 
 
 @x86_64_only
+@pytest.mark.any_kernel
 def test_profile_as_a_table(burn):
     with running(burn) as process:
         lines, message = profile([process])
@@ -152,6 +153,7 @@ ctypes.CFUNCTYPE(None)(address)()
 
 
 @x86_64_only
+@pytest.mark.any_kernel
 def test_profile_of_code_that_is_in_no_file():
     """Who makes code at run time, as Python does with -X perf, tells in /tmp/perf-PID.map what it is."""
     with running(sys.executable, "-c", MAKES_ITS_CODE) as process:
@@ -165,6 +167,7 @@ def test_profile_of_code_that_is_in_no_file():
 
 @x86_64_only
 @pytest.mark.needs_tool("unshare")
+@pytest.mark.any_kernel
 def test_profile_in_a_pid_namespace(burn):
     """Process ids are those of the namespace; of who is not in it there are no names, and above all no wrong ones."""
     tool = shlex.join(purebpf("run", "profile", "--json", "--duration", "3"))

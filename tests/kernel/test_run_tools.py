@@ -246,6 +246,7 @@ def test_a_name_that_is_no_text(execsnoop, tmp_path):
     assert os.fsencode(row["file"]) == path
 
 
+@pytest.mark.any_kernel
 def test_text_is_one_clean_line_for_each_exec(tmp_path):
     nasty = [b"a\nb\tc\r", b"\x1b[2J", b"it's", b"", b"\xff\xfe", "\u202e\u2028ü".encode(), b"$HOME *", b"\\"]
     path = os.fsencode(tmp_path) + b"/n\n\x1b[31m"
@@ -290,6 +291,7 @@ def test_without_tracefs_and_without_a_trace(tmp_path):
     assert mount_table() == here
 
 
+@pytest.mark.any_kernel
 def test_a_thousand_processes_in_five_seconds(rounds):
     mark, total = marker(), len(rounds(1000))
     started = collections.Counter()
@@ -310,6 +312,7 @@ def test_a_thousand_processes_in_five_seconds(rounds):
     assert missing.total() <= run.lost()
 
 
+@pytest.mark.any_kernel
 def test_what_is_lost_is_counted():
     """The smallest rings, and a burst while nobody reads: each exec was printed or is counted."""
     total = 100
