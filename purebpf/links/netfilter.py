@@ -16,7 +16,7 @@ from purebpf.errors import AttachError
 from purebpf.kernel.bpf import link_create
 from purebpf.kernel.fd import Fd, number_of
 from purebpf.links.link import Link
-from purebpf.links.refusal import explained, unless_lacking
+from purebpf.links.refusal import explained
 
 Family = Literal["ipv4", "ipv6"]
 Hook = Literal["prerouting", "input", "forward", "output", "postrouting"]
@@ -30,6 +30,18 @@ _HOOKS = {
     "postrouting": nf_inet_hooks.NF_INET_POST_ROUTING,
 }
 """The names are those of nftables."""
+
+# bpf_nf_link_attach() in net/netfilter/nf_bpf_link.c
+_WHY_NOT = {
+    errno.EBUSY: "Another program at this hook has this priority",
+    errno.ERANGE: (
+        "The priority is the first or the last of all, which the kernel keeps for itself, or with defrag one that"
+        " comes before the packets are put together (-400)"
+    ),
+    errno.EOPNOTSUPP: "defrag takes Linux 6.6",
+    errno.ENOENT: "This kernel cannot put fragments together (CONFIG_NF_DEFRAG_IPV4, CONFIG_NF_DEFRAG_IPV6)",
+    errno.E2BIG: "This kernel's netfilter has no more room at this hook",
+}
 
 
 def attach_netfilter(prog_fd: Fd | int, family: Family, hook: Hook, *, priority: int = 0, defrag: bool = False) -> Link:
@@ -49,25 +61,6 @@ def attach_netfilter(prog_fd: Fd | int, family: Family, hook: Hook, *, priority:
     attr.netfilter.priority = priority
     attr.netfilter.flags = bpf_netfilter_flags.BPF_F_NETFILTER_IP_DEFRAG if defrag else 0
     target = f"{family} {hook} {priority}"
-    with explained(_why_not, prog_fd, bpf_prog_type.BPF_PROG_TYPE_NETFILTER):
+    with explained(_WHY_NOT, prog_fd, bpf_prog_type.BPF_PROG_TYPE_NETFILTER):
         link = link_create(attr, f"link to netfilter {target}", action=f"attaching a program to netfilter {target}")
     return Link("netfilter", target, link, bpf_link=link)
-
-
-def _why_not() -> dict[int, str]:
-    """Why the kernel refused, by errno; see bpf_nf_link_attach() in net/netfilter/nf_bpf_link.c."""
-    return {
-        errno.EBUSY: "Another program at this hook has this priority",
-        errno.ERANGE: (
-            "The priority is the first or the last of all, which the kernel keeps for itself, or with defrag one that"
-            " comes before the packets are put together (-400)"
-        ),
-        errno.EINVAL: unless_lacking(
-            bpf_attach_type.BPF_NETFILTER,
-            "This kernel has no programs at netfilter hooks: they take Linux 6.4 with CONFIG_NETFILTER_BPF_LINK",
-            "The program was loaded for something else",
-        ),
-        errno.EOPNOTSUPP: "defrag takes Linux 6.6",
-        errno.ENOENT: "This kernel cannot put fragments together (CONFIG_NF_DEFRAG_IPV4, CONFIG_NF_DEFRAG_IPV6)",
-        errno.E2BIG: "This kernel's netfilter has no more room at this hook",
-    }

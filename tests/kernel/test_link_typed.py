@@ -69,7 +69,7 @@ class TestTracepoints:
 
     @pytest.mark.needs_kernel("no cookies of raw tracepoints", RELEASE < (6, 10))
     def test_no_cookie(self):
-        with loaded("raw") as bpf, pytest.raises(purebpf.KernelError, match=r"Linux 6\.9"):
+        with loaded("raw") as bpf, pytest.raises(purebpf.KernelError, match=r"Linux 6\.10"):
             bpf.programs["raw"].attach_raw_tracepoint("sys_enter", cookie=1000)
 
     def test_what_a_writable_one_writes(self):
@@ -321,8 +321,9 @@ class TestObject:
 @pytest.mark.needs_tool("bpftool")
 @pytest.mark.parametrize("name", ["raw", "writes", "typed", "tasks"])
 def test_500_rounds_leave_nothing(name, rounds):
+    threads = THREADS if RELEASE >= (6, 10) else 1  # before that a tracepoint takes a program once
     with loaded(name) as bpf, nothing_left(bpf.programs[name]):
-        attach_and_detach(rounds(500), *[bpf.programs[name].attach] * THREADS)
+        attach_and_detach(rounds(500), *[bpf.programs[name].attach] * threads)
 
 
 @pytest.mark.needs_tool("bpftool")

@@ -99,7 +99,7 @@ def test_what_is_missing_is_said(program, line, reason):
     [
         (
             "conf_kconfig_missing",
-            r"^extern 'CONFIG_THAT_DOES_NOT_EXIST' is (not in|a value of .* cannot be had:) .*/(boot|proc)/",
+            r"^extern 'CONFIG_THAT_DOES_NOT_EXIST' is (not in|a value of .* cannot be had:) .*/(boot|proc|lib)/",
         ),
         (
             "conf_ksym_missing",

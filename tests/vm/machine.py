@@ -41,6 +41,8 @@ KERNEL_PARAMETERS = [
     # What is cheap on an emulated processor: its time stamp counter is the real machine's clock.
     "tsc=reliable",
     "mitigations=off",
+    # Much of what the tests do waits for all processors to have left something.
+    "rcupdate.rcu_expedited=1",
 ]
 
 FATAL = re.compile(r"Kernel panic.*|\bBUG: .*|\bOops: .*|soft lockup.*|self-detected stall.*|detected stalls.*")
