@@ -6,6 +6,9 @@ import subprocess
 
 import pytest
 
+# What they assert is shown as in the tests themselves.
+pytest.register_assert_rewrite("kernel_state", "network", "probing", "running", "triggers")
+
 
 @pytest.fixture(scope="session")
 def bpffs(tmp_path_factory):

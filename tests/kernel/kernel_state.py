@@ -58,9 +58,9 @@ def running_kernel():
 def eventually(condition):
     """The kernel frees some things a moment after the last close (RCU), and counts some packets a moment later."""
     deadline = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < deadline:
+    while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return condition()
+    return found
 
 
 def bpftool(*arguments):
@@ -124,6 +124,7 @@ def refused(error, match):
 @contextmanager
 def nothing_left(*programs):
     """The block leaves no descriptor and no process behind, and no link and no perf event with these programs."""
+    gc.collect()  # what earlier tests left must not go meanwhile
     before = descriptors(), children()
     yield
     gc.collect()
