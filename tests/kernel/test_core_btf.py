@@ -34,6 +34,7 @@ def parent_of_a_child(kernel, mark):
     raise AssertionError("no event of the child")
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("form", ["raw file", "ELF file", "raw", "ELF"])
 def test_types_from_a_file(form, tmp_path):
     content = TYPES.read_bytes()

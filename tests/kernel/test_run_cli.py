@@ -96,6 +96,7 @@ def test_a_legacy_object_without_btf():
     assert len(data) == 20  # the kernel fills up to a multiple of 8, less the 4 bytes of the size before it
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("tool", ["execsnoop", "opensnoop", "killsnoop", "hello"])
 def test_json_is_one_object_a_line(tool):
     with Run(tool, "--json", "--duration", "0.5") as run:

@@ -112,6 +112,7 @@ def test_profile_as_a_table(burn):
 
 
 @x86_64_only
+@pytest.mark.any_kernel
 def test_profile_of_one_process_folded(burn):
     with running(burn) as process, running(burn):
         lines, _ = profile([process], "--folded", "--pid", process.pid, "--frequency", 299)
