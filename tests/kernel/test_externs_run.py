@@ -150,7 +150,7 @@ has_task_kfuncs = has_symbol("bpf_task_from_pid")
 
 
 @pytest.mark.needs_kernel("bpf_task_from_pid() and bpf_rcu_read_lock() (Linux 6.2)", has_task_kfuncs)
-@pytest.mark.parametrize(("pid", "found"), [(os.getpid(), 1), (0x7FFFFFFF, 0)])
+@pytest.mark.parametrize(("pid", "found"), [(os.getpid(), 1), (0x7FFFFFFF, 0)], ids=["ours", "nobody's"])
 def test_functions_of_the_kernel_are_called(pid, found):
     spec = parse("extern_kfuncs")
     spec.variables["pid"] = pid

@@ -525,7 +525,9 @@ SINCE = {
     r"xdp\.frags.*": (5, 18),
     r"netfilter": (6, 4),
     r"sk_skb/verdict": (5, 13),
-    r"f(entry|exit|session)\.multi(\.s)?": (7, 2),
+    r"struct_ops\.s": (6, 3),
+    r"fsession(\.s)?": (7, 0),
+    r"(raw_)?(tracepoint|tp)\.s|tp_btf\.s|f(entry|exit|session)\.multi(\.s)?": (7, 2),
 }
 """Which Linux brought what, for the notes in the table."""
 
