@@ -15,7 +15,7 @@ import os
 from typing import Literal
 
 from purebpf.abi.attr import bpf_attr_link_create, bpf_iter_link_info
-from purebpf.abi.bpf import bpf_attach_type, bpf_cgroup_iter_order
+from purebpf.abi.bpf import bpf_attach_type, bpf_cgroup_iter_order, bpf_prog_type
 from purebpf.errors import KernelError
 from purebpf.kernel.bpf import iter_create, link_create
 from purebpf.kernel.fd import Fd, number_of
@@ -76,7 +76,7 @@ def attach_iterator(
     given = sum(each not in (None, 0) for each in (map_fd, cgroup, tid, pid))
     if given > 1:
         raise ValueError("an iterator walks one thing: give only one of map, cgroup, tid and pid")
-    action = f"attaching iterator {target}"
+    action = f"attaching iterator {target}".rstrip()  # a program of another kind names no target
     opened = None
     if map_fd is not None:
         what.map.map_fd = number_of(map_fd)
@@ -94,7 +94,7 @@ def attach_iterator(
     if given:
         attr.iter_info, attr.iter_info_len = ctypes.addressof(what), ctypes.sizeof(what)
     try:
-        with explained(_WHY_NOT):
+        with explained(_WHY_NOT, prog_fd, bpf_prog_type.BPF_PROG_TYPE_TRACING):
             link = link_create(attr, f"link to iterator {target}", action=action)
     finally:
         if opened is not None:

@@ -40,7 +40,7 @@ def attach_tracing(prog_fd: Fd | int, kind: str, target: str, attach_type: int, 
     bpf_get_attach_cookie() returns in the program (Linux 5.19, not for security hooks).  Raises KernelError, and
     AttachError if the kernel would never call it: a security hook, and "bpf" is no active security module.
     """
-    action = f"attaching to {kind} {target}"
+    action = f"attaching to {kind} {target}".rstrip()  # a program of another kind has no target
     if attach_type == bpf_attach_type.BPF_LSM_MAC:
         require_bpf(action)
     what = f"link to {kind} {target}"

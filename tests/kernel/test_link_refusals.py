@@ -68,6 +68,8 @@ WRONG = {
         lambda program: program.attach_netns(),
         "SK_LOOKUP or BPF_PROG_TYPE_FLOW_DISSECTOR",
     ),
+    "iterator": (lambda program: program.attach_iter(), "TRACING"),
+    "security hook": (lambda program: program.attach_lsm(), "TRACING or BPF_PROG_TYPE_LSM or BPF_PROG_TYPE_EXT"),
     "clsact": (lambda program: program.attach_tc("lo", "ingress", handle=7), "SCHED_CLS or BPF_PROG_TYPE_SCHED_ACT"),
 }
 
