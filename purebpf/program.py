@@ -384,9 +384,10 @@ class Program:
         """Run the program on each packet that a network interface receives, before the network stack sees it.
 
         ``interface`` is a name or an index, in this thread's network namespace.  ``mode`` is where: "driver", also
-        called native; "generic", which is slower and works with any driver; "offload" to the network card; or "auto",
-        the driver if it can, else generic.  An interface has one XDP program; ``replace`` is one to take the place
-        of, at once, which was attached without a link, as ``ip link set dev IF xdp obj FILE`` does.
+        called native; "generic", which is slower and works with any driver; "offload", the network card, if the program
+        was loaded for that (the ProgramSpec's ``ifindex``); or "auto", the driver if it can, else generic.  An
+        interface has one XDP program; ``replace`` is one to take the place of, at once, which was attached without a
+        link, as ``ip link set dev IF xdp obj FILE`` does.
 
         Needs CAP_NET_ADMIN.  Linux 5.9; before, or with ``replace``, rtnetlink does it, and a child process undoes it
         should this one be killed.

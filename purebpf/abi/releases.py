@@ -140,6 +140,8 @@ SLEEPABLE_RAW_TP: Final = (7, 2)
 
 XDP_HAS_FRAGS: Final = (5, 18)
 """The flag BPF_F_XDP_HAS_FRAGS of programs."""
+XDP_DEV_BOUND_ONLY: Final = (6, 3)
+"""The flag BPF_F_XDP_DEV_BOUND_ONLY of programs."""
 
 MAP_FLAGS: Final[dict[bpf_map_flags, tuple[int, int]]] = {
     bpf_map_flags.BPF_F_RDONLY_PROG: (5, 2),

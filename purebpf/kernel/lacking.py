@@ -3,7 +3,8 @@
 To a program type that it does not know, or a map type, or a way to attach, the kernel says EINVAL, as it does to
 mistakes.  So when it has refused something, it is asked again, for the least that is of the same kind: a program of two
 instructions, a map of one element (`purebpf.kernel.probe`).  If that is refused too, the kernel is too old, or built
-without; `purebpf.abi.releases` knows which release and which option.
+without; `purebpf.abi.releases` knows which release and which option.  A program for one network interface
+may lack that one, or an ability of its driver.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from purebpf.abi.releases import (
     PROGRAM_TYPES,
     SLEEPABLE,
     SLEEPABLE_RAW_TP,
+    XDP_DEV_BOUND_ONLY,
     XDP_HAS_FRAGS,
     Origin,
 )
@@ -39,6 +41,8 @@ _CHECKED_BY_PROBE: Final = (
     bpf_prog_type.BPF_PROG_TYPE_SK_REUSEPORT,
 )
 """Where it takes more than a load to see whether the kernel knows a way to attach."""
+
+_NO_INTERFACE: Final = "This network namespace has no network interface with index {}"
 
 Member = TypeVar("Member", bound=int)
 
@@ -72,6 +76,8 @@ def _of_program(fields: Mapping[str, int]) -> str:
         return _absent(f"programs for {unknown.name}", Origin(ATTACH_TYPES[unknown]))
     if flags & bpf_prog_flags.BPF_F_XDP_HAS_FRAGS and _refuses(kind, prog_flags=bpf_prog_flags.BPF_F_XDP_HAS_FRAGS):
         return _absent("XDP programs with BPF_F_XDP_HAS_FRAGS", Origin(XDP_HAS_FRAGS))
+    if ifindex := fields.get("prog_ifindex", 0):
+        return _of_bound(kind, ifindex, flags)
     if flags & bpf_prog_flags.BPF_F_SLEEPABLE:
         return _of_sleepable(kind, fields.get("expected_attach_type", 0))
     return ""
@@ -86,6 +92,34 @@ def _knows(kind: bpf_prog_type, hook: bpf_attach_type) -> bool:
 def _refuses(kind: bpf_prog_type, **fields: int) -> bool:
     code, _ = probe.refusal(kind, probe.RETURN_1, fields)
     return code == errno.EINVAL
+
+
+def _of_bound(kind: bpf_prog_type, ifindex: int, flags: int) -> str:
+    """Why there is no program of the type for this one network interface; see kernel/bpf/offload.c."""
+    name = _interface(ifindex)
+    if not name:
+        return _NO_INTERFACE.format(ifindex)
+    driver = flags & bpf_prog_flags.BPF_F_XDP_DEV_BOUND_ONLY
+    if driver and _version() < XDP_DEV_BOUND_ONLY:
+        return _absent("XDP programs with BPF_F_XDP_DEV_BOUND_ONLY", Origin(XDP_DEV_BOUND_ONLY))
+    code, _ = probe.refusal(kind, probe.RETURN_1, {"prog_ifindex": ifindex, "prog_flags": driver})
+    if code == errno.EOPNOTSUPP:
+        return f"The driver of network interface {name} has no XDP"
+    if code == errno.EINVAL and not driver:
+        return (
+            f"Network interface {name} runs no programs in its card (offload). One for its driver has"
+            " BPF_F_XDP_DEV_BOUND_ONLY among its prog_flags"
+        )
+    return ""
+
+
+def _interface(ifindex: int) -> str:
+    import socket
+
+    try:
+        return socket.if_indextoname(ifindex)
+    except (OSError, OverflowError):
+        return ""
 
 
 def _of_sleepable(kind: bpf_prog_type, hook: int) -> str:
@@ -113,6 +147,10 @@ def _of_map(fields: Mapping[str, int]) -> str:
     for flag, since in MAP_FLAGS.items():
         if flags & flag and _version() < since:
             return _absent(f"maps with {flag.name}", Origin(since))
+    if ifindex := fields.get("map_ifindex", 0):
+        name = _interface(ifindex)
+        lacks = f"Network interface {name} holds no maps of type {kind.name} in its card (offload)"
+        return lacks if name else _NO_INTERFACE.format(ifindex)
     return ""
 
 

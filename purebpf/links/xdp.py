@@ -81,7 +81,7 @@ def _why_not(where: Interface, mode: Mode) -> dict[int, str]:
         errno.EEXIST: f"{busy}, of another mode or not the one to be replaced" if there else "None is to be replaced",
         errno.EOPNOTSUPP: f"The driver of {where.name} has no XDP in mode {mode!r}; any has it with mode='generic'",
         errno.EINVAL: (
-            "The program is for the values of a devmap or cpumap, or the settings of"
-            f" {where.name} (its MTU, or features such as LRO) do not allow XDP"
+            "The program is for the values of a devmap or cpumap, or for a certain interface (its ifindex) and not in"
+            f" mode {mode!r} there, or the settings of {where.name} (its MTU, or features such as LRO) do not allow XDP"
         ),
     }

@@ -607,6 +607,7 @@ def _map_create(
         "inner_map_fd": inner if inner is not None else 0,
         "numa_node": spec.numa_node,
         "map_name": _kernel_name(spec.name, facts),
+        "map_ifindex": spec.ifindex,
         "map_extra": spec.map_extra,
     }
     if value is not None:
@@ -731,6 +732,7 @@ def _load_program(
         "kern_version": facts.version if spec.kern_version is None else spec.kern_version,
         "prog_flags": program.prog_flags,
         "prog_name": _kernel_name(program.name, facts),
+        "prog_ifindex": program.ifindex,
         "expected_attach_type": _attach_type(program, facts),
         **bound_to,
     }

@@ -33,6 +33,8 @@ class MapSpec:
     A map of kind "struct_ops" holds functions for the kernel to call.  ``contents`` is then the struct as the object
     lays it out, and ``functions`` says by the names of its members which program stands where.
 
+    With an ``ifindex`` the map is made in that network interface's card, for programs that run there (offload).
+
     With ``autocreate`` False the map is not created; a program that uses it loads only if it cannot get there.  With
     ``autoattach`` False a struct_ops map is left out when the object is attached.
     """
@@ -45,6 +47,7 @@ class MapSpec:
     map_flags: int = 0
     numa_node: int = 0
     map_extra: int = 0
+    ifindex: int = 0
     key_type_id: int = 0
     value_type_id: int = 0
     inner: MapSpec | None = None
@@ -82,6 +85,10 @@ class ProgramSpec:
     ``attach_prog_fd`` is the descriptor of a loaded program, if the function ``attach_to`` is one of that program's and
     not of the kernel: what ``freplace`` replaces, or ``fentry`` and ``fexit`` trace.  With ``autoattach`` False the
     program is left out when the object is attached.
+
+    ``ifindex`` is the number of the one network interface that the program is for: to run in that card (offload), or,
+    with BPF_F_XDP_DEV_BOUND_ONLY among the ``prog_flags``, to call functions of its driver, such as
+    ``bpf_xdp_metadata_rx_timestamp()`` (Linux 6.3).
     """
 
     name: str
@@ -95,6 +102,7 @@ class ProgramSpec:
     attach_to: str = ""
     attach_prog_fd: int = 0
     prog_flags: int = 0
+    ifindex: int = 0
     autoload: bool = True
     autoattach: bool = True
 

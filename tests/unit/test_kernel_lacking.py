@@ -122,6 +122,19 @@ def test_a_map_that_is_too_new(kernel, code, kind, flags, said):
     assert of_map(kind, code, flags) == f"Linux 5.10 has no {said}"
 
 
+def test_a_program_for_one_driver(kernel):
+    """Interface 1 is the loopback interface; this kernel refuses nothing for it."""
+    fields = {"prog_type": bpf_prog_type.BPF_PROG_TYPE_XDP, "prog_ifindex": 1}
+    for_driver = fields | {"prog_flags": bpf_prog_flags.BPF_F_XDP_DEV_BOUND_ONLY}
+    kernel((6, 2))
+    assert lack(errno.EINVAL, bpf_cmd.BPF_PROG_LOAD, for_driver) == (
+        "Linux 6.2 has no XDP programs with BPF_F_XDP_DEV_BOUND_ONLY, which take Linux 6.3"
+    )
+    assert lack(errno.EINVAL, bpf_cmd.BPF_PROG_LOAD, fields) == ""
+    kernel((6, 3))
+    assert lack(errno.EINVAL, bpf_cmd.BPF_PROG_LOAD, for_driver) == ""
+
+
 def test_before_the_flag_itself(kernel):
     """The verifier is not asked then, and says nothing."""
     kernel((5, 9))

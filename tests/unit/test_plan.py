@@ -203,6 +203,14 @@ def test_numbers_that_fit_no_field(number):
     assert creation(spec, "m")["map_extra"] == 1 << 40
 
 
+def test_for_one_network_interface():
+    spec = made()
+    spec.maps["m"] = MapSpec("m", HASH, 4, 4, 1, ifindex=7)
+    spec.programs["main"].ifindex = 8
+    assert creation(spec, "m")["map_ifindex"] == 7
+    assert load_of(make_plan(spec, facts()), "main").fields["prog_ifindex"] == 8
+
+
 def test_an_initial_value_of_another_size():
     spec = parse("load_variables")
     spec.maps[".data"].value_size = 4096
