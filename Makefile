@@ -34,6 +34,9 @@ check-prebuilt: prebuilt test-objects   ## compile both, and fail if what is com
 test:            ## run all tests that this machine can run
 	$(PYTHON) -m pytest
 
+coverage:        ## run them, and show the lines that none of them reached
+	$(PYTHON) -m pytest --cov --cov-report=term
+
 fuzz:            ## damage objects at random, FUZZ_CASES=100000 of them, in two processes
 	@export PUREBPF_FUZZ_CASES=$$(($(FUZZ_CASES) / 2)); \
 	$(PYTHON) -m pytest -q tests/fuzz & other=$$!; \
@@ -63,7 +66,7 @@ always:
 # What failed half-way must not pass for an object.
 .DELETE_ON_ERROR:
 
-.PHONY: help prebuilt test-objects check-prebuilt test fuzz lint clean always
+.PHONY: help prebuilt test-objects check-prebuilt test coverage fuzz lint clean always
 
 # What uprobes are set on. Guests have no compiler, so these two are committed too; of what the linker of another system
 # makes of them, not every byte is the same, so `make test-objects` leaves them alone.
