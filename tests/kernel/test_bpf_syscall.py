@@ -271,6 +271,7 @@ def test_in_a_user_namespace():
     assert len(lines) == 2
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES])
 def test_under_a_seccomp_filter(code):
     bpf_line, perf_line = run_child(f"""
@@ -287,6 +288,7 @@ def test_under_a_seccomp_filter(code):
         assert "--security-opt seccomp=unconfined" in line and "allows bpf and perf_event_open" in line
 
 
+@pytest.mark.any_kernel
 def test_under_a_seccomp_filter_that_is_not_to_blame():
     """A frozen map answers EPERM as well."""
     (line,) = run_child(f"""
@@ -299,6 +301,7 @@ def test_under_a_seccomp_filter_that_is_not_to_blame():
     assert line == "bpf(BPF_MAP_UPDATE_ELEM): Operation not permitted (EPERM)"
 
 
+@pytest.mark.any_kernel
 def test_out_of_descriptors():
     (line,) = run_child("""
         resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
@@ -314,6 +317,7 @@ def test_out_of_descriptors():
     assert line.endswith("(EMFILE). This process has reached its limit of 32 open files (ulimit -n)")
 
 
+@pytest.mark.any_kernel
 def test_started_without_stdin():
     (line,) = run_child("""
         os.close(0)

@@ -19,7 +19,7 @@ from purebpf.kernel import guard
 from purebpf.kernel.features import Feature, Features
 from purebpf.links.tc import attach_tc
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.needs_tool("ip", "tc")]
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_tool("ip", "tc"), pytest.mark.any_kernel]
 
 
 @pytest.fixture

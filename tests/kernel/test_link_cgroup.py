@@ -17,6 +17,7 @@ from kernel_state import (
     id_of,
     killed_later,
     links_of,
+    no_children,
     nothing_left,
     refused,
 )
@@ -227,6 +228,7 @@ def test_a_forgotten_link_detaches(group, features):
             del link
             gc.collect()
         assert eventually(lambda: attached(group, CREATE).prog_ids == [])
+        assert no_children()
 
 
 @way

@@ -13,7 +13,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE, THREADS, attach_and_detach, eventually, killed_later, links_of, nothing_left, refused
+from kernel_state import (
+    RELEASE,
+    THREADS,
+    attach_and_detach,
+    eventually,
+    killed_later,
+    links_of,
+    no_children,
+    nothing_left,
+    refused,
+)
 from network import in_child, ip, loaded, namespace, possible, runs, send, unshare_mounts, veth
 from triggers import connection, knock, segment_routed, udp_to
 
@@ -262,6 +272,7 @@ def test_a_map_of_sockets_is_left_as_it_was(bpf, features):
         del link
         gc.collect()
     assert eventually(is_over)
+    assert no_children()
 
 
 @way

@@ -17,6 +17,7 @@ from kernel_state import (
     id_of,
     killed_later,
     links_of,
+    no_children,
     nothing_left,
     refused,
 )
@@ -388,6 +389,7 @@ def test_a_forgotten_link_detaches(bpf, features):
         del link
         gc.collect()
     assert eventually(lambda: programs("ingress") == qdiscs() == [])
+    assert no_children()
 
 
 @way

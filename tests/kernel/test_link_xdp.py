@@ -17,6 +17,7 @@ from kernel_state import (
     id_of,
     killed_later,
     links_of,
+    no_children,
     nothing_left,
     refused,
     running_kernel,
@@ -203,6 +204,7 @@ def test_a_forgotten_link_detaches(bpf, features):
         del link
         gc.collect()
     assert eventually(lambda: on("pb0") == {})
+    assert no_children()
 
 
 @way

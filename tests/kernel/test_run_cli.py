@@ -26,6 +26,7 @@ LEGACY = OBJECTS / "cli_legacy.bpf.o"
 LEGACY_MAGIC = 123456790
 
 
+@pytest.mark.any_kernel
 def test_events_lost_by_a_foreign_object_are_reported():
     total = 2000
     with Run(MIXED, "--json", "--pages", "1") as run:
@@ -41,6 +42,7 @@ def test_events_lost_by_a_foreign_object_are_reported():
 # Foreign objects.
 
 
+@pytest.mark.any_kernel
 def test_a_foreign_object_runs_as_far_as_it_can():
     with Run(MIXED) as run:
         strike()
@@ -64,6 +66,7 @@ def test_a_foreign_object_runs_as_far_as_it_can():
     assert attached == "cli_mixed: 1 program attached; Ctrl-C ends"
 
 
+@pytest.mark.any_kernel
 def test_a_foreign_object_as_json_with_its_variables_set():
     settings = {"number": "-0x10", "flag": "true", "colour": "GREEN", "label": "a=1"}
     options = [option for name, value in settings.items() for option in ("--set", f"{name}={value}")]
@@ -121,6 +124,7 @@ def test_explain_shows_what_run_would_do():
 # Bad input: one message, exit status 1, and nothing left behind.
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -244,6 +248,7 @@ def test_without_tracefs_and_without_the_right_to_mount_it():
     assert "--cap-add SYS_ADMIN" in message
 
 
+@pytest.mark.any_kernel
 @pytest.mark.needs_tool("unshare", "setpriv")
 def test_nothing_of_a_foreign_object_can_be_attached():
     """All reasons in one message, each once."""

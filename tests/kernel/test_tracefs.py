@@ -217,6 +217,7 @@ def test_no_proc(child, kernel_numbers):
 HOW = ("mount -t tracefs tracefs /sys/kernel/tracing", "-v /sys/kernel/tracing:/sys/kernel/tracing:ro")
 
 
+@pytest.mark.any_kernel
 @pytest.mark.needs_tool("unshare")
 @pytest.mark.parametrize(
     ("obstacle", "parts"),
