@@ -40,7 +40,7 @@ SILENCE = 4 * 60
 AT_ONCE = len(os.sched_getaffinity(0))
 """A guest uses one core."""
 
-ROUNDS = 8
+ROUNDS = 4
 """What tests of many rounds are limited to; see tests/conftest.py."""
 
 PYTEST = f"""\
