@@ -3,8 +3,8 @@
 To a program type that it does not know, or a map type, or a way to attach, the kernel says EINVAL, as it does to
 mistakes.  So when it has refused something, it is asked again, for the least that is of the same kind: a program of two
 instructions, a map of one element (`purebpf.kernel.probe`).  If that is refused too, the kernel is too old, or built
-without; `purebpf.abi.releases` knows which release and which option.  A program for one network interface
-may lack that one, or an ability of its driver.
+without; `purebpf.abi.releases` knows which release and which option.  A program for one network interface may lack that
+one, or an ability of its driver.
 """
 
 from __future__ import annotations
@@ -149,8 +149,9 @@ def _of_map(fields: Mapping[str, int]) -> str:
             return _absent(f"maps with {flag.name}", Origin(since))
     if ifindex := fields.get("map_ifindex", 0):
         name = _interface(ifindex)
-        lacks = f"Network interface {name} holds no maps of type {kind.name} in its card (offload)"
-        return lacks if name else _NO_INTERFACE.format(ifindex)
+        if not name:
+            return _NO_INTERFACE.format(ifindex)
+        return f"Network interface {name} holds no maps of type {kind.name} in its card (offload)"
     return ""
 
 

@@ -341,7 +341,7 @@ def test_a_program_in_a_card(card):
 def test_no_such_interface(bpf):
     with refused(AttachError, "no network interface with the name 'lo0'; did you mean lo?"):
         attach(bpf, "lo0")
-    with refused(AttachError, "no network interface with the name 'wlan0'; there are lo, .*pb"):
+    with refused(AttachError, "no network interface with the name 'wlan0'; there are lo, pb"):
         attach(bpf, "wlan0")
     with refused(AttachError, "no network interface with index 12345; there are"):
         attach(bpf, 12345)

@@ -124,7 +124,6 @@ def test_explain_shows_what_run_would_do():
 # Bad input: one message, exit status 1, and nothing left behind.
 
 
-@pytest.mark.any_kernel
 @pytest.mark.parametrize(
     ("name", "message"),
     [
