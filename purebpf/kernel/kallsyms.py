@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from purebpf.errors import KernelError, PlanError
 from purebpf.load.nearest import nearest
@@ -18,6 +19,7 @@ KALLSYMS = "/proc/kallsyms"
 PathOrSymbols = str | os.PathLike[str] | bytes | Mapping[str, int]
 
 _LINE = re.compile(rb"([0-9a-f]{1,16}) (\S) (\S+)(?:\s.*)?")
+_FUNCTION = r"^(\S+) [tTwW] (\S+)"
 _CLONE = b".llvm."
 """LLVM appends this and a number to the names of what is static, if it links the kernel as a whole."""
 
@@ -51,25 +53,32 @@ class Kallsyms:
 
     def near(self, name: str) -> list[str]:
         """The names that look most like this one."""
-        names = re.findall(rb"^\S+ \S (\S+)", self._data, re.MULTILINE)
-        return nearest(name, (symbol.decode("utf-8", "backslashreplace") for symbol in names))
+        return nearest(name, self._find(r"^\S+ \S (\S+)"))
 
     def near_function(self, name: str) -> list[str]:
         """The names of functions that look most like this one."""
-        return nearest(name, (symbol for _, symbol in self.functions()))
+        return nearest(name, self.function_names())
 
     def addresses_of_functions(self, names: Set[str]) -> list[int]:
         """The addresses of all functions of these names, in the order of the list."""
+        clone = _CLONE.decode()
         return [
-            address
-            for address, symbol in self.functions()
-            if symbol in names or symbol.partition(_CLONE.decode())[0] in names
+            int(address, 16)
+            for address, symbol in self._find(_FUNCTION)
+            if symbol in names or (clone in symbol and symbol.partition(clone)[0] in names)
         ]
 
-    def functions(self) -> Iterator[tuple[int, str]]:
+    def functions(self) -> list[tuple[int, str]]:
         """The address and the name of each function, modules' ones too.  Hidden addresses are 0."""
-        for address, symbol in re.findall(rb"^(\S+) [tTwW] (\S+)", self._data, re.MULTILINE):
-            yield int(address, 16), symbol.decode("utf-8", "backslashreplace")
+        return [(int(address, 16), symbol) for address, symbol in self._find(_FUNCTION)]
+
+    def function_names(self) -> list[str]:
+        """The names of all functions."""
+        return self._find(r"^\S+ [tTwW] (\S+)")
+
+    def _find(self, line: str) -> list[Any]:
+        """What the groups of this pattern are in the lines that fit it."""
+        return re.findall(line, self._data.decode("utf-8", "backslashreplace"), re.MULTILINE | re.ASCII)
 
 
 def read_kallsyms(source: PathOrSymbols = KALLSYMS) -> Kallsyms:

@@ -79,11 +79,11 @@ def parse(target: str) -> tuple[str, int]:
 def _explained(error: KernelError, probe: Probe) -> AttachError | KernelError:
     """Why the kernel would not set this kprobe."""
     code, name = error.errno or 0, probe.code
-    symbols = read_kallsyms()
-    if name and code in (errno.ENOENT, errno.EINVAL) and not symbols.addresses(name):
-        return AttachError(
-            f"{error.action}: this kernel has no function {name}{suggestion(symbols.near_function(name))}"
-        )
+    if name and code in (errno.ENOENT, errno.EINVAL):
+        symbols = read_kallsyms()
+        if not symbols.addresses(name):
+            near = suggestion(symbols.near_function(name))
+            return AttachError(f"{error.action}: this kernel has no function {name}{near}")
     reasons = {
         errno.ENOENT: "There is no code of the kernel at this address",
         errno.EADDRNOTAVAIL: f"There are several functions {name}; give the address of one, from /proc/kallsyms",

@@ -51,4 +51,4 @@ def attach_raw_tracepoint(prog_fd: Fd | int, name: str, *, cookie: int = 0) -> L
 def _names() -> list[str]:
     """The kernel's tracepoints, each of which has a function that calls what is attached to it (Linux 5.10)."""
     prefix = "__traceiter_"
-    return [name.removeprefix(prefix) for _, name in read_kallsyms().functions() if name.startswith(prefix)]
+    return [name.removeprefix(prefix) for name in read_kallsyms().function_names() if name.startswith(prefix)]

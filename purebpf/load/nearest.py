@@ -16,7 +16,8 @@ def suggestion(near: Sequence[str]) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Up to three names that look most like ``name``, the nearest first."""
-    known = set(names)
+    known = list(names)
     if len(known) > _MANY:
-        known = {other for other in known if other[:4] == name[:4] or other[-6:] == name[-6:] or name in other}
-    return difflib.get_close_matches(name, sorted(known), 3, 0.7)
+        begin, end = name[:4], name[-6:]
+        known = [other for other in known if other.startswith(begin) or other.endswith(end) or name in other]
+    return difflib.get_close_matches(name, sorted(set(known)), 3, 0.7)
