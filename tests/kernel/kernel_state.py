@@ -9,6 +9,7 @@ import functools
 import gc
 import json
 import os
+import pickle
 import platform
 import re
 import signal
@@ -27,8 +28,8 @@ from purebpf.kernel.bpf import obj_get_info_by_fd
 PATIENCE = 20
 """Seconds that the kernel, which others use too, gets for what takes it a moment."""
 
-THREADS = 8
-"""How many attach and detach at once, in tests that do so many times."""
+THREADS = max(1, min(8, int(os.environ.get("PUREBPF_ROUNDS", 500)) // 2))
+"""How many attach and detach at once, in tests that do so many times: each of them twice at least."""
 
 # What the kernel is
 
@@ -50,6 +51,16 @@ def has_symbol(name):
 def running_kernel():
     """What loading has to know about it.  Asked once: an emulated processor reads its types for a second."""
     return purebpf.KernelFacts.running()
+
+
+@functools.cache
+def _pickled(name):
+    return pickle.dumps(purebpf.parse(Path(__file__).resolve().parents[1] / f"objects/{name}.bpf.o"))
+
+
+def parsed(name):
+    """An object of tests/objects, of which the caller may change what it likes.  It is read from its file once."""
+    return pickle.loads(_pickled(name))
 
 
 # What is in it

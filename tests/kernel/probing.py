@@ -10,9 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE, has_symbol, running_kernel
-
-import purebpf
+from kernel_state import RELEASE, has_symbol, parsed, running_kernel
 
 OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 
@@ -94,7 +92,7 @@ def start(program_file):
 @contextlib.contextmanager
 def loaded(name, *programs, kernel=None, **variables):
     """An object of tests/objects, with these of its programs, and these values of its variables."""
-    spec = purebpf.parse(OBJECTS / f"{name}.bpf.o")
+    spec = parsed(name)
     for key, program in spec.programs.items():
         program.autoload = key in programs
     for key, value in variables.items():

@@ -140,6 +140,7 @@ def test_nothing_stays_behind():
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
+@pytest.mark.any_kernel
 def test_the_command(capsys, monkeypatch):
     monkeypatch.setattr(features, "PROGRAM_TYPES", ("kprobe", "xdp", "lirc_mode2", "struct_ops"))
     assert main(["features", "--json"]) == 0

@@ -13,10 +13,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE, refused, running_kernel
+from kernel_state import RELEASE, parsed, refused, running_kernel
 from network import cgroup, namespace
 
-import purebpf
 from purebpf.abi.bpf import bpf_attach_type
 from purebpf.abi.perf import perf_sw_ids, perf_type_id
 from purebpf.errors import AttachError, KernelError
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.needs_root
 def program(name):
     """One of the programs that section tests have, alone in the kernel."""
     for each in ("hook_network", "hook_tracing"):
-        spec = purebpf.parse(OBJECTS / f"{each}.bpf.o")
+        spec = parsed(each)
         if name in spec.programs:
             break
     for key, each in spec.programs.items():

@@ -21,6 +21,7 @@ from kernel_state import (
     has_symbol,
     killed_later,
     nothing_left,
+    parsed,
     running_kernel,
 )
 from triggers import congestion_control
@@ -30,7 +31,6 @@ from purebpf.abi.attr import bpf_map_info
 from purebpf.kernel.bpf import obj_get_info_by_fd
 from purebpf.links import info
 
-OBJECT = Path(__file__).resolve().parents[1] / "objects/link_struct_ops.bpf.o"
 CONTROLS = ["plain", "first", "second"]
 NAMES = {"plain": f"pbp{os.getpid()}", "first": f"pbl{os.getpid()}", "second": f"pbl{os.getpid()}"}
 """The two that are registered by a link have one name, as one takes the other's place."""
@@ -45,7 +45,7 @@ needs_links = pytest.mark.needs_kernel("links of struct_ops (Linux 6.4)", RELEAS
 
 def loaded(*controls, number=""):
     """The object with only these of its congestion controls, whose names end with the number."""
-    spec = purebpf.parse(OBJECT)
+    spec = parsed("link_struct_ops")
     for control in CONTROLS:
         definition = spec.maps[control]
         definition.autocreate = control in controls

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE, THREADS, attach_and_detach, has_symbol, id_of, nothing_left, running_kernel
+from kernel_state import RELEASE, THREADS, attach_and_detach, has_symbol, id_of, nothing_left, parsed, running_kernel
 from network import cgroup, in_cgroup
 from triggers import sleep
 
@@ -63,7 +63,7 @@ needs_group_hooks = pytest.mark.needs_kernel(
 
 @contextmanager
 def loaded(*names, refuse=1, **attributes):
-    spec = purebpf.parse(OBJECTS / "link_traced.bpf.o")
+    spec = parsed("link_traced")
     spec.variables["only_tgid"] = os.getpid()
     spec.variables["refuse"] = refuse
     for name in names:

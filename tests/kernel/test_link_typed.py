@@ -13,7 +13,17 @@ from pathlib import Path
 
 import network
 import pytest
-from kernel_state import RELEASE, THREADS, attach_and_detach, bpftool, eventually, id_of, nothing_left, running_kernel
+from kernel_state import (
+    RELEASE,
+    THREADS,
+    attach_and_detach,
+    bpftool,
+    eventually,
+    id_of,
+    nothing_left,
+    parsed,
+    running_kernel,
+)
 from network import cgroup, namespace
 from triggers import system_call
 
@@ -35,7 +45,7 @@ needs_raw_cookies = pytest.mark.needs_kernel("cookies of raw tracepoints (Linux 
 @contextlib.contextmanager
 def loaded(*names, object_name="link_typed"):
     """The object with only these of its programs."""
-    spec = purebpf.parse(OBJECTS / f"{object_name}.bpf.o")
+    spec = parsed(object_name)
     spec.variables["only_tgid"] = os.getpid()
     if "system_call" in spec.variables:
         spec.variables["system_call"] = SCHED_RR_GET_INTERVAL[platform.machine()]

@@ -170,7 +170,13 @@ def test_rejected_in_a_subprogram():
     assert source_line("load_rejected", "return *pointer; /* in the subprogram */") in str(error)
 
 
-@pytest.mark.parametrize("name, size", [("log_of_100_kilobytes", 1 << 16), ("log_of_megabytes", 1 << 20)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("log_of_100_kilobytes", 1 << 16),
+        pytest.param("log_of_megabytes", 1 << 20, marks=pytest.mark.any_kernel),  # which takes a while
+    ],
+)
 def test_the_whole_log(name, size, monkeypatch):
     """It is the one that the kernel writes into a buffer that is large enough from the beginning."""
     grown = rejection(only(name)).log

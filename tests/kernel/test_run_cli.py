@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from running import ENVIRONMENT, MIXED, OBJECTS, PATIENCE, Run, purebpf, refused
 from purebpf.tools.tool import prebuilt
 
 pytestmark = pytest.mark.needs_root
+
+one_kernel = partial(pytest.param, marks=pytest.mark.any_kernel)
 
 LEGACY = OBJECTS / "cli_legacy.bpf.o"
 LEGACY_MAGIC = 123456790
@@ -127,8 +130,10 @@ def test_explain_shows_what_run_would_do():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cli_no_tracepoint", r"no tracepoint sched/sched_proces_exec; did you mean sched/sched_process_exec"),
-        ("cli_unknown_section", r"'tracepiont/sched/sched_process_exec'; the nearest is 'tracepoint/sched/sched_proc"),
+        one_kernel("cli_no_tracepoint", "no tracepoint sched/sched_proces_exec; did you mean sched/sched_process_exec"),
+        one_kernel(
+            "cli_unknown_section", "'tracepiont/sched/sched_process_exec'; the nearest is 'tracepoint/sched/sched"
+        ),
         ("cli_rejected", r"(?s)cli_rejected\.bpf\.c:\d+: return \*value;.*R0 invalid mem access 'map_value_or_null'"),
         ("load_no_license", r'(?s)declares no license; add  char LICENSE\[\] SEC\("license"\) = "GPL";.*GPL'),
     ],
@@ -193,7 +198,7 @@ def after(giving_up, *arguments):
 UNMEASURED = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("COVERAGE")}
 
 
-@pytest.mark.parametrize("name", ["hello", "execsnoop", "killsnoop"])
+@pytest.mark.parametrize("name", ["hello", one_kernel("execsnoop"), one_kernel("killsnoop")])
 def test_not_root(name, readable):
     message = after("nobody()", readable / f"{name}.bpf.o")
     assert "Operation not permitted (EPERM)" in message

@@ -66,11 +66,15 @@ def wait_until_burnt(*processes, seconds=0.5):
         time.sleep(0.05)
 
 
-def profile(processes, *options, command=None):
+def profile(processes, *options):
     """The lines that profile prints about these processes, while they burn their time."""
-    with Run("profile", *options, command=command) as run:
-        wait_until_burnt(*processes)
-        assert run.end() == 0
+    with Run("profile", *options) as run:
+        return profiled(run, *processes)
+
+
+def profiled(run, *processes):
+    wait_until_burnt(*processes)
+    assert run.end() == 0
     return [line.decode() for line in run.out.rest()], b"\n".join(run.err.rest()).decode()
 
 
@@ -80,8 +84,13 @@ def profile(processes, *options, command=None):
 @x86_64_only
 def test_profile_finds_where_time_is_burnt(burn):
     """In a program, and in the kernel on behalf of a program."""
-    with open("/dev/zero", "rb") as zeros, running(burn) as user, running(burn, "x", stdin=zeros) as kernel:
-        lines, _ = profile([user, kernel], "--json")
+    with (
+        open("/dev/zero", "rb") as zeros,
+        Run("profile", "--json") as run,
+        running(burn) as user,
+        running(burn, "x", stdin=zeros) as kernel,
+    ):
+        lines, _ = profiled(run, user, kernel)
     rows = [json.loads(line) for line in lines]
 
     (mine,) = [row for row in rows if row["pid"] == user.pid and not row["kernel"]]

@@ -496,6 +496,7 @@ def test_hello_shows_its_own_lines_only():
         assert second.stderr.count("\n") == 1
 
 
+@pytest.mark.any_kernel
 def test_hello_in_text():
     name = f"/{marker()}"
     with Run("hello") as run:
@@ -508,6 +509,7 @@ def test_hello_in_text():
     assert sum(line.endswith(rf"{name}\x1b[2J") for line in lines) == 1
 
 
+@pytest.mark.any_kernel
 def test_hello_shows_what_is_left_at_the_end():
     names = [f"/{marker()}" for _ in range(500)]
     with Run("hello", "--json") as run:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import pytest
 import triggers
-from kernel_state import RELEASE, eventually, has_symbol
+from kernel_state import RELEASE, eventually, has_symbol, running_kernel
 from network import cgroup, in_cgroup, ip, namespace, send, unshare_mounts, veth
 from probing import x86_64_only
 from running import OUTER_PIDS
@@ -635,7 +635,7 @@ def test_section(row, specs, table, record_property):
         for each in spec.programs.values():
             each.autoload = each.name in (name, *hook.others(name))
         try:
-            bpf = stack.enter_context(spec.load())
+            bpf = stack.enter_context(spec.load(running_kernel()))
         except purebpf.PureBpfError as error:
             result["why"] = refusal("load", error, hook, program)
             return

@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE
+from kernel_state import RELEASE, parsed, running_kernel
 
-import purebpf
 from purebpf.abi.bpf import bpf_map_type
 from purebpf.errors import KernelError, PlanError, VerifierError
 
@@ -21,11 +20,11 @@ pytestmark = pytest.mark.needs_root
 
 
 def refusal(program):
-    spec = purebpf.parse(OBJECTS / "core_unmet.bpf.o")
+    spec = parsed("core_unmet")
     for name, each in spec.programs.items():
         each.autoload = name == program
     with pytest.raises(VerifierError) as caught:
-        spec.load().close()
+        spec.load(running_kernel()).close()
     return str(caught.value)
 
 
@@ -114,11 +113,11 @@ def test_what_is_missing_is_said(program, line, reason):
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_loaded(name, message):
-    spec = purebpf.parse(OBJECTS / f"{name}.bpf.o")
+    spec = parsed(name)
     for program in spec.programs.values():
         program.autoload = program.name != "writable"  # of a section that no loader knows
     with pytest.raises(PlanError, match=message):
-        spec.load().close()
+        spec.load(running_kernel()).close()
 
 
 # --- what the kernel is too old for, or built without ---
@@ -216,11 +215,11 @@ without_lirc = pytest.mark.needs_kernel(
     ],
 )
 def test_a_program_that_the_kernel_does_not_know(object, program, said):
-    spec = purebpf.parse(OBJECTS / f"{object}.bpf.o")
+    spec = parsed(object)
     for name, each in spec.programs.items():
         each.autoload = name == program
     with pytest.raises(KernelError) as caught:
-        spec.load().close()
+        spec.load(running_kernel()).close()
     assert str(caught.value).startswith(f"loading program {program!r} (section {spec.programs[program].section!r}): ")
     assert said in caught.value.hint
 
@@ -242,11 +241,11 @@ def test_a_program_that_the_kernel_does_not_know(object, program, said):
 )
 def test_a_map_that_the_kernel_does_not_know(kind, since):
     """The kernel's answer is E2BIG where it does not know all attributes either."""
-    spec = purebpf.parse(OBJECTS / "load_maps.bpf.o")
+    spec = parsed("load_maps")
     spec.maps["counts"].type = bpf_map_type[f"BPF_MAP_TYPE_{kind}"]
     spec.maps["counts"].map_extra = 3
     with pytest.raises(KernelError) as caught:
-        spec.load().close()
+        spec.load(running_kernel()).close()
     text = str(caught.value)
     assert text.startswith("creating map 'counts': ")
     assert f" has no maps of type BPF_MAP_TYPE_{kind}, which take Linux {since[0]}.{since[1]}" in text
@@ -256,11 +255,11 @@ def test_a_map_that_the_kernel_does_not_know(kind, since):
 @pytest.mark.parametrize("program", ["on_xdp", "on_socket"])
 def test_what_is_rejected_for_other_reasons_lacks_nothing(program):
     """The kernel knows all that was asked for: the program is wrong."""
-    spec = purebpf.parse(OBJECTS / "hook_network.bpf.o")
+    spec = parsed("hook_network")
     for name, each in spec.programs.items():
         each.autoload = name == program
     spec.programs[program].insns = bytes([0x95, 0, 0, 0, 0, 0, 0, 0])  # exit, without a value to return
     spec.programs[program].relocations = ()
     with pytest.raises(VerifierError, match="R0 !read_ok") as caught:
-        spec.load().close()
+        spec.load(running_kernel()).close()
     assert "kernel has no" not in caught.value.hint and "Linux" not in caught.value.hint

@@ -46,7 +46,10 @@ ROUNDS = 4
 PYTEST = f"""\
 export PUREBPF_VM_RESULTS=/dev/ttyS2 PUREBPF_ROUNDS={ROUNDS}
 exec python3 -m pytest -p tests.vm.reporter -p no:cacheprovider -o faulthandler_timeout={SILENCE // 2} --color=no \\
-    -m "not any_kernel" """
+    --assert=plain --showlocals -m "not any_kernel" """
+"""Rewriting the assertions, so that they say what they compared, would take a guest most of a minute: it shows the
+variables instead.  ``--assert=rewrite`` after other arguments has it say more.
+"""
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ a file whose tests could not be collected.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 
@@ -25,6 +26,9 @@ class Reporter:
     def pytest_collectreport(self, report):
         if report.failed:
             self._write(error=f"{report.nodeid}: {report.longreprtext}")
+
+    def pytest_collection_finish(self):
+        gc.freeze()  # what there is stays: tests that collect garbage need not look at it again
 
     def pytest_runtest_logstart(self, nodeid):
         self._reports.clear()
