@@ -26,10 +26,11 @@ from purebpf.abi.releases import (
     XDP_HAS_FRAGS,
     Origin,
 )
-from purebpf.errors import KernelError
+from purebpf.errors import AttachError, KernelError
 from purebpf.kernel import probe
 from purebpf.kernel.config import built_without
 from purebpf.kernel.diagnose import Situation
+from purebpf.kernel.interface import find
 
 _ENOTSUPP: Final = 524
 _TELLING: Final = (errno.EINVAL, errno.E2BIG, errno.EACCES, errno.EOPNOTSUPP, _ENOTSUPP)
@@ -41,8 +42,6 @@ _CHECKED_BY_PROBE: Final = (
     bpf_prog_type.BPF_PROG_TYPE_SK_REUSEPORT,
 )
 """Where it takes more than a load to see whether the kernel knows a way to attach."""
-
-_NO_INTERFACE: Final = "This network namespace has no network interface with index {}"
 
 Member = TypeVar("Member", bound=int)
 
@@ -57,6 +56,9 @@ def lacking(code: int, cmd: bpf_cmd, fields: Mapping[str, int]) -> str:
         return ""
     try:
         return look(fields)
+    except AttachError as error:  # of an interface that is not there
+        message = str(error)
+        return message[:1].upper() + message[1:]
     except KernelError:
         return ""
 
@@ -96,9 +98,7 @@ def _refuses(kind: bpf_prog_type, **fields: int) -> bool:
 
 def _of_bound(kind: bpf_prog_type, ifindex: int, flags: int) -> str:
     """Why there is no program of the type for this one network interface; see kernel/bpf/offload.c."""
-    name = _interface(ifindex)
-    if not name:
-        return _NO_INTERFACE.format(ifindex)
+    name = find(ifindex).name
     driver = flags & bpf_prog_flags.BPF_F_XDP_DEV_BOUND_ONLY
     if driver and _version() < XDP_DEV_BOUND_ONLY:
         return _absent("XDP programs with BPF_F_XDP_DEV_BOUND_ONLY", Origin(XDP_DEV_BOUND_ONLY))
@@ -111,15 +111,6 @@ def _of_bound(kind: bpf_prog_type, ifindex: int, flags: int) -> str:
             " BPF_F_XDP_DEV_BOUND_ONLY among its prog_flags"
         )
     return ""
-
-
-def _interface(ifindex: int) -> str:
-    import socket
-
-    try:
-        return socket.if_indextoname(ifindex)
-    except (OSError, OverflowError):
-        return ""
 
 
 def _of_sleepable(kind: bpf_prog_type, hook: int) -> str:
@@ -148,10 +139,7 @@ def _of_map(fields: Mapping[str, int]) -> str:
         if flags & flag and _version() < since:
             return _absent(f"maps with {flag.name}", Origin(since))
     if ifindex := fields.get("map_ifindex", 0):
-        name = _interface(ifindex)
-        if not name:
-            return _NO_INTERFACE.format(ifindex)
-        return f"Network interface {name} holds no maps of type {kind.name} in its card (offload)"
+        return f"Network interface {find(ifindex).name} holds no maps of type {kind.name} in its card (offload)"
     return ""
 
 

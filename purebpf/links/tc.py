@@ -20,8 +20,8 @@ from purebpf.kernel import netlink
 from purebpf.kernel.bpf import obj_get_info_by_fd
 from purebpf.kernel.fd import Fd, number_of
 from purebpf.kernel.features import Features, running
+from purebpf.kernel.interface import Interface, find
 from purebpf.links.guarded import guarded
-from purebpf.links.interface import Interface, find
 from purebpf.links.link import Link
 from purebpf.links.refusal import explained, program_of
 from purebpf.links.tcx import TCX, Direction, attach_tcx, choose

@@ -16,9 +16,9 @@ from purebpf.abi.bpf import bpf_attach_flags, bpf_attach_type, bpf_prog_type
 from purebpf.errors import AttachError
 from purebpf.kernel.bpf import link_create, prog_attach, prog_detach
 from purebpf.kernel.fd import Fd, number_of
+from purebpf.kernel.interface import Interface, find
 from purebpf.links import order
 from purebpf.links.guarded import guarded
-from purebpf.links.interface import Interface, find
 from purebpf.links.link import Link
 from purebpf.links.order import Attached, Neighbour, Order
 from purebpf.links.refusal import explained, unless_lacking

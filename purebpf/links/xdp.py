@@ -19,8 +19,8 @@ from purebpf.kernel import netlink
 from purebpf.kernel.bpf import link_create, obj_get_info_by_fd
 from purebpf.kernel.fd import Fd, number_of
 from purebpf.kernel.features import Features, running
+from purebpf.kernel.interface import Interface, find
 from purebpf.links.guarded import guarded
-from purebpf.links.interface import Interface, find
 from purebpf.links.link import Link
 from purebpf.links.refusal import explained, program_of
 from purebpf.load.features import Feature
