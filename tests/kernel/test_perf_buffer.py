@@ -351,7 +351,7 @@ def test_losses_again_and_again_are_counted_once(array, sender):
     with PerfBuffer(array, SLOTS, pages=1, on_lost=lambda cpu, count: calls.append((cpu, count))) as buffer:
         refused = dict.fromkeys(cpus.online(), 0)
         sent = received = 0
-        for turn in range(15):
+        for turn in range(30):
             for cpu in cpus.online():
                 refused[cpu] += sender.flood(100 + 37 * turn, cpu)
                 sent += 100 + 37 * turn

@@ -132,7 +132,7 @@ def test_explain_shows_what_run_would_do():
     [
         one_kernel("cli_no_tracepoint", "no tracepoint sched/sched_proces_exec; did you mean sched/sched_process_exec"),
         one_kernel(
-            "cli_unknown_section", "'tracepiont/sched/sched_process_exec'; the nearest is 'tracepoint/sched/sched"
+            "cli_unknown_section", "'tracepiont/sched/sched_process_exec'; the nearest is 'tracepoint/sched/sched_proc"
         ),
         ("cli_rejected", r"(?s)cli_rejected\.bpf\.c:\d+: return \*value;.*R0 invalid mem access 'map_value_or_null'"),
         ("load_no_license", r'(?s)declares no license; add  char LICENSE\[\] SEC\("license"\) = "GPL";.*GPL'),
