@@ -65,7 +65,7 @@ class Kallsyms:
         return [
             int(address, 16)
             for address, symbol in self._find(_FUNCTION)
-            if symbol in names or (clone in symbol and symbol.partition(clone)[0] in names)
+            if symbol in names or symbol.partition(clone)[0] in names
         ]
 
     def functions(self) -> list[tuple[int, str]]:

@@ -137,14 +137,15 @@ def _unreadable(error: OSError, action: str) -> KernelError:
 def _explained(error: KernelError, names: list[str], session: bool) -> AttachError | KernelError:
     """Why the kernel would not set probes on these functions; ``names`` are none if addresses were given."""
     code = error.errno or 0
-    symbols = read_kallsyms()
     needed = f"Linux {'6.10' if session else '5.18'} with CONFIG_FPROBE"
-    if code in (errno.EINVAL, errno.EOPNOTSUPP) and not symbols.addresses("register_fprobe"):
+    if code in (errno.EINVAL, errno.EOPNOTSUPP) and not read_kallsyms().addresses("register_fprobe"):
         return KernelError(code, error.action, f"It takes {needed}, which this kernel is not")
-    unknown = next((name for name in names if not symbols.addresses(name)), None)
-    if code == errno.ESRCH and unknown is not None:  # ftrace_lookup_symbols() in kernel/trace/ftrace.c
-        near = suggestion(symbols.near_function(unknown))
-        return AttachError(f"{error.action}: this kernel has no function {unknown}{near}")
+    if code == errno.ESRCH:  # ftrace_lookup_symbols() in kernel/trace/ftrace.c
+        symbols = read_kallsyms()
+        unknown = next((name for name in names if not symbols.addresses(name)), None)
+        if unknown is not None:
+            near = suggestion(symbols.near_function(unknown))
+            return AttachError(f"{error.action}: this kernel has no function {unknown}{near}")
     reasons = {
         errno.ESRCH: "Not every one of these functions can be traced",
         errno.ENOENT: "Not every one of these addresses is where a function begins that can be traced",

@@ -16,8 +16,8 @@ def suggestion(near: Sequence[str]) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Up to three names that look most like ``name``, the nearest first."""
-    known = list(names)
+    known = set(names)
     if len(known) > _MANY:
         begin, end = name[:4], name[-6:]
-        known = [other for other in known if other.startswith(begin) or other.endswith(end) or name in other]
-    return difflib.get_close_matches(name, sorted(set(known)), 3, 0.7)
+        known = {other for other in known if other.startswith(begin) or other.endswith(end) or name in other}
+    return difflib.get_close_matches(name, sorted(known), 3, 0.7)

@@ -29,7 +29,7 @@ PATIENCE = 20
 """Seconds that the kernel, which others use too, gets for what takes it a moment."""
 
 THREADS = max(1, min(8, int(os.environ.get("PUREBPF_ROUNDS", 500)) // 2))
-"""How many attach and detach at once, in tests that do so many times: each of them twice at least."""
+"""How many attach and detach at once, in tests that do so many times.  Where PUREBPF_ROUNDS allows few, each does 2."""
 
 # What the kernel is
 

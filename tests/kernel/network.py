@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import json
 import os
 import socket
@@ -15,11 +14,9 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from kernel_state import eventually, running_kernel
+from kernel_state import eventually, parsed, running_kernel
 
 import purebpf
-
-OBJECT = Path(__file__).resolve().parents[1] / "objects/net_hooks.bpf.o"
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWNS = 0x00020000
@@ -75,15 +72,10 @@ def send(interface, packets=1):
             sender.send(b"\xff" * 6 + b"\x02" * 6 + ETH_P_TEST.to_bytes(2, "big") + bytes(46))
 
 
-@functools.cache
-def parsed():
-    return purebpf.parse(OBJECT)
-
-
 @contextmanager
 def loaded(*names):
     """The object with these of its programs."""
-    spec = parsed()
+    spec = parsed("net_hooks")
     for program in spec.programs.values():
         program.autoload = program.name in names
     assert set(names) <= set(spec.programs)

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE, running_kernel
+from kernel_state import RELEASE, parsed, running_kernel
 
-import purebpf
 from purebpf.abi.attr import bpf_attr_iter_create, bpf_attr_link_create, bpf_attr_raw_tracepoint_open, bpf_prog_info
 from purebpf.abi.bpf import bpf_attach_type, bpf_cmd
 from purebpf.errors import KernelError
@@ -25,13 +24,9 @@ OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 SCHED_RR_GET_INTERVAL = {"x86_64": 148, "aarch64": 127, "riscv64": 127}  # nobody calls it by chance
 
 
-def parse(name):
-    return purebpf.parse(OBJECTS / f"{name}.bpf.o")
-
-
 @pytest.mark.skipif(platform.machine() not in SCHED_RR_GET_INTERVAL, reason="needs to know a system call's number")
 def test_a_typed_tracepoint():
-    spec = parse("target_kernel")
+    spec = parsed("target_kernel")
     spec.variables["only_tgid"] = os.getpid()
     spec.variables["system_call"] = SCHED_RR_GET_INTERVAL[platform.machine()]
     with spec.load(running_kernel()) as loaded:
@@ -44,7 +39,7 @@ def test_a_typed_tracepoint():
 
 
 def test_an_iterator():
-    with parse("target_kernel").load(running_kernel()) as loaded:
+    with parsed("target_kernel").load(running_kernel()) as loaded:
         program = loaded.programs["dump_task"]
         attr = bpf_attr_link_create(prog_fd=program.fileno(), attach_type=bpf_attach_type.BPF_TRACE_ITER)
         with Fd(bpf(bpf_cmd.BPF_LINK_CREATE, attr), "iterator link") as link:
@@ -60,7 +55,7 @@ def test_an_iterator():
 def test_what_the_kernel_says_they_are_bound_to():
     """attach_btf_id of bpf_prog_info, against the kernel's own BTF."""
     kernel = running_kernel().btf
-    with parse("target_kernel").load(running_kernel()) as loaded:
+    with parsed("target_kernel").load(running_kernel()) as loaded:
         bound = {
             name: kernel.type(obj_get_info_by_fd(program.fileno(), bpf_prog_info).attach_btf_id).name
             for name, program in loaded.programs.items()
@@ -74,8 +69,8 @@ def test_what_the_kernel_says_they_are_bound_to():
 
 def test_a_function_of_another_program():
     """The kernel finds the function by the id that the plan says, whether or not it lets it be replaced here."""
-    with parse("target_replaceable").load(running_kernel()) as target:
-        spec = parse("target_fentry")
+    with parsed("target_replaceable").load(running_kernel()) as target:
+        spec = parsed("target_fentry")
         for key, program in spec.programs.items():
             program.autoload = key == "replace"
         spec.programs["replace"].attach_prog_fd = target.programs["calls_it"].fileno()
@@ -105,7 +100,7 @@ needs_tcp_struct_ops = pytest.mark.needs_kernel("struct_ops of TCP (Linux 5.6)",
 def test_struct_ops():
     """The value, put into the map, registers the congestion control; removing it takes it away again."""
     before = congestion_controls()
-    with parse("mapinit_struct_ops").load(running_kernel()) as loaded:
+    with parsed("mapinit_struct_ops").load(running_kernel()) as loaded:
         assert congestion_controls() == before
         for key, name in (("congestion", "purebpf_test"), ("congestion_too", "purebpf_too")):
             ops = loaded.maps[key]
@@ -121,7 +116,7 @@ def test_struct_ops():
 @needs_tcp_struct_ops
 def test_struct_ops_are_called():
     """A connection is made with the congestion control, and data goes through."""
-    with parse("mapinit_struct_ops").load(running_kernel()) as loaded:
+    with parsed("mapinit_struct_ops").load(running_kernel()) as loaded:
         ops = loaded.maps["congestion"]
         ops[bytes(4)] = loaded.struct_ops["congestion"]
         try:
@@ -140,7 +135,7 @@ def test_struct_ops_are_called():
 @pytest.mark.needs_kernel("struct_ops registered by a link (Linux 6.4)", RELEASE >= (6, 4))
 def test_struct_ops_by_link():
     """The value waits in the map, and a link registers it."""
-    with parse("mapinit_struct_ops_link").load(running_kernel()) as loaded:
+    with parsed("mapinit_struct_ops_link").load(running_kernel()) as loaded:
         ops = loaded.maps["by_link"]
         before = congestion_controls()
         ops[bytes(4)] = loaded.struct_ops["by_link"]
@@ -152,7 +147,7 @@ def test_struct_ops_by_link():
 
 
 def test_descriptors_of_programs_in_the_value():
-    with parse("mapinit_struct_ops").load(running_kernel()) as loaded:
+    with parsed("mapinit_struct_ops").load(running_kernel()) as loaded:
         descriptors = {program.fileno() for program in loaded.programs.values()}
         words = struct.unpack(f"{len(loaded.struct_ops['congestion']) // 8}Q", loaded.struct_ops["congestion"])
         assert descriptors <= set(words)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import traced
-from kernel_state import RELEASE, has_symbol
+from kernel_state import RELEASE, has_symbol, parsed
 from with_libbpf import compiled
 
 import purebpf
@@ -22,10 +22,6 @@ from purebpf.load.plan import Handle
 pytestmark = pytest.mark.needs_root
 
 OBJECTS = Path(traced.HERE) / "objects"
-
-
-def parse(name):
-    return purebpf.parse(OBJECTS / f"{name}.bpf.o")
 
 
 PACKET = bytes(14)
@@ -48,7 +44,7 @@ NEEDS_CONFIG = pytest.mark.needs_kernel("its configuration at hand", kernel_conf
 @NEEDS_CONFIG
 def test_a_program_reads_the_configuration():
     config = kernel_config()
-    with parse("extern_kconfig").load() as loaded:
+    with parsed("extern_kconfig").load() as loaded:
         loaded.programs["see"].run(data=PACKET)
         seen = loaded.maps[".bss"][0].seen
         live = loaded.maps[".kconfig"][0]
@@ -67,7 +63,7 @@ def test_a_program_reads_the_configuration():
 
 @NEEDS_CONFIG
 def test_the_map_is_read_only():
-    with parse("extern_kconfig").load() as loaded:
+    with parsed("extern_kconfig").load() as loaded:
         with pytest.raises(purebpf.KernelError, match="EPERM"):
             loaded.maps[".kconfig"][0] = bytes(120)
         assert "CONFIG_HZ" not in loaded.spec.variables
@@ -76,7 +72,7 @@ def test_the_map_is_read_only():
 @NEEDS_CONFIG
 def test_what_the_caller_says_goes_first():
     facts = KernelFacts.running(config=b"CONFIG_HZ=77\nCONFIG_BPF_JIT=m\n# CONFIG_BPF is not set\n")
-    with parse("extern_kconfig").load(facts) as loaded:
+    with parsed("extern_kconfig").load(facts) as loaded:
         loaded.programs["see"].run(data=PACKET)
         seen = loaded.maps[".bss"][0].seen
     assert (seen.hz, seen.jit) == (77, 2)
@@ -118,7 +114,7 @@ def values_of_libbpf(tmp_path_factory):
 @pytest.mark.needs_tool("cc")
 @pytest.mark.parametrize("case", CASES)
 def test_values_as_libbpf_reads_them(case, values_of_libbpf):
-    spec = parse("extern_kconfig")
+    spec = parsed("extern_kconfig")
     facts = KernelFacts.running(config=case.encode())
     if values_of_libbpf[case] is None:
         with pytest.raises(PlanError, match="CONFIG_"):
@@ -129,7 +125,7 @@ def test_values_as_libbpf_reads_them(case, values_of_libbpf):
 
 
 def test_addresses_are_those_of_kallsyms():
-    with parse("extern_addresses").load() as loaded:
+    with parsed("extern_addresses").load() as loaded:
         loaded.programs["see"].run(data=PACKET)
         found, missing = loaded.maps[".bss"][0], loaded.maps[".data"][0]
     listed = dict(
@@ -152,7 +148,7 @@ has_task_kfuncs = has_symbol("bpf_task_from_pid")
 @pytest.mark.needs_kernel("bpf_task_from_pid() and bpf_rcu_read_lock() (Linux 6.2)", has_task_kfuncs)
 @pytest.mark.parametrize(("pid", "found"), [(os.getpid(), 1), (0x7FFFFFFF, 0)], ids=["ours", "nobody's"])
 def test_functions_of_the_kernel_are_called(pid, found):
-    spec = parse("extern_kfuncs")
+    spec = parsed("extern_kfuncs")
     spec.variables["pid"] = pid
     with spec.load() as loaded:
         loaded.programs["call"].run()
@@ -161,7 +157,7 @@ def test_functions_of_the_kernel_are_called(pid, found):
 
 @needs_syscall_programs
 def test_weak_functions():
-    spec = parse("extern_weak_kfuncs")
+    spec = parsed("extern_weak_kfuncs")
     spec.variables["pid"] = os.getpid()
     with spec.load() as loaded:
         loaded.programs["call"].run()
@@ -171,7 +167,7 @@ def test_weak_functions():
 
 @needs_syscall_programs
 def test_a_missing_function_that_is_called_without_asking():
-    spec = parse("extern_weak_kfuncs")
+    spec = parsed("extern_weak_kfuncs")
     spec.programs["unguarded"].autoload = True
     with pytest.raises(VerifierError) as caught:
         spec.load().close()
@@ -190,7 +186,7 @@ def types_have(name):
 def test_a_variable_of_the_kernel():
     """Without CONFIG_KALLSYMS_ALL the kernel refuses it, and the error says why."""
     if "CONFIG_KALLSYMS_ALL" in kernel_config():
-        with parse("extern_variables").load() as loaded:
+        with parsed("extern_variables").load() as loaded:
             loaded.attach()
             os.sched_yield()
             seen = loaded.maps[".data"][0]
@@ -198,7 +194,7 @@ def test_a_variable_of_the_kernel():
         assert (seen.active >= 0) == types_have("bpf_prog_active")
     else:
         with pytest.raises(VerifierError, match="CONFIG_KALLSYMS_ALL"):
-            parse("extern_variables").load().close()
+            parsed("extern_variables").load().close()
 
 
 def test_modules_of_the_running_kernel():

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from kernel_state import RELEASE, THREADS, attach_and_detach, bpftool, descriptors, eventually, nothing_left
+from kernel_state import RELEASE, THREADS, attach_and_detach, bpftool, descriptors, eventually, nothing_left, parsed
 
 import purebpf
 from purebpf.abi.attr import bpf_map_info, bpf_prog_info
@@ -26,13 +26,9 @@ OBJECTS = Path(__file__).resolve().parents[1] / "objects"
 PREBUILT = OBJECTS.parents[1] / "prebuilt"
 
 
-def parse(name):
-    return purebpf.parse(OBJECTS / f"{name}.bpf.o")
-
-
 def only(name):
     """The object of rejected programs, to load this one of them."""
-    spec = parse("load_rejected")
+    spec = parsed("load_rejected")
     spec.programs[name].autoload = True
     return spec
 
@@ -55,7 +51,7 @@ def rejection(spec):
 
 def map_types():
     """The object, without the types of maps that the running kernel is too old for."""
-    spec = parse("load_map_types")
+    spec = parsed("load_map_types")
     for name, since in (("bloom", (5, 16)), ("user_ring", (6, 1))):
         if since > RELEASE:
             del spec.maps[name]
@@ -91,14 +87,14 @@ def test_long_names():
 
 
 def test_constants_are_bound_to_programs_that_use_no_map():
-    with parse("load_subprograms").load() as bpf:
+    with parsed("load_subprograms").load() as bpf:
         constants = obj_get_info_by_fd(bpf.maps[".rodata"].fileno(), bpf_map_info).id
         shown = bpftool("prog", "show", "id", str(obj_get_info_by_fd(bpf.programs["alone"].fileno(), bpf_prog_info).id))
         assert shown["map_ids"] == [constants]
 
 
 def test_constants_are_frozen():
-    with parse("load_variables").load() as bpf:
+    with parsed("load_variables").load() as bpf:
         with pytest.raises(KernelError) as caught:
             bpf.maps[".rodata"][0] = bytes(bpf.spec.maps[".rodata"].value_size)
         assert caught.value.errno == errno.EPERM
@@ -106,7 +102,7 @@ def test_constants_are_frozen():
 
 def test_descriptors_are_close_on_exec():
     before = descriptors()
-    with parse("load_maps").load() as bpf:
+    with parsed("load_maps").load() as bpf:
         bpf.attach()
         opened = set(descriptors()) - set(before)
         assert len(opened) > len(bpf.maps) + len(bpf.programs)
@@ -123,7 +119,7 @@ def test_an_object_from_bytes():
 
 def test_subprograms_run():
     """What each program of the object counts tells which functions it has called, and in which order."""
-    with parse("load_subprograms").load() as bpf:
+    with parsed("load_subprograms").load() as bpf:
         for program in bpf.programs.values():
             program.spec.attach_to = "syscalls/sys_enter_sched_rr_get_interval"
         bpf.attach()
@@ -143,7 +139,7 @@ def test_subprograms_run():
 
 @pytest.mark.needs_kernel("helpers that call back (Linux 5.13)", RELEASE >= (5, 13))
 def test_callbacks_run():
-    with parse("load_callbacks").load() as bpf:
+    with parsed("load_callbacks").load() as bpf:
         bpf.maps["numbers"].update({7: 1000, 8: 2000, 200: 4000})  # of keys from 100 on only the squares count
         bpf.attach()
         os.sched_rr_get_interval(0)
@@ -205,13 +201,13 @@ def test_a_program_that_takes_too_many_steps():
 
 
 def test_no_license():
-    error = rejection(parse("load_no_license"))
+    error = rejection(parsed("load_no_license"))
     assert "cannot call GPL" in error.log
     assert 'The object declares no license; add  char LICENSE[] SEC("license") = "GPL";' in str(error)
 
 
 def test_another_license():
-    spec = parse("load_no_license")
+    spec = parsed("load_no_license")
     spec.license = "Proprietary"
     assert "The object's license is 'Proprietary'; the kernel offers this helper" in str(rejection(spec))
     spec.license = "Dual MIT/GPL"
@@ -238,7 +234,7 @@ def test_more_instructions_than_the_kernel_takes():
 
 def test_types_that_the_kernel_does_not_have():
     """The instruction that depends on them is made invalid, and the message says why it is."""
-    spec = parse("core_local")
+    spec = parsed("core_local")
     for name, program in spec.programs.items():
         program.autoload = name == "offset_absent"
     error = rejection(spec)
@@ -264,7 +260,7 @@ def test_types_that_the_kernel_does_not_have():
 )
 def test_absurd_maps(change, errors):
     """The message says what was asked for."""
-    spec = parse("load_maps")
+    spec = parsed("load_maps")
     for name, value in change.items():
         setattr(spec.maps["counts"], name, value)
     before = descriptors()
@@ -312,10 +308,10 @@ def test_a_failed_load_leaves_nothing(what, monkeypatch):
         for name in ("fine", "no_null_check"):
             spec.programs[name].autoload = name == "fine"
     elif what == "live map":
-        spec = parse("load_maps")
+        spec = parsed("load_maps")
         monkeypatch.setattr(purebpf.object, "Map", None)
     else:
-        spec = parse("load_maps")
+        spec = parsed("load_maps")
         spec.maps["counts" if what == "map" else ".rodata.cst16"].map_flags = 1 << 31
     name = marked(spec)
     before = descriptors()
@@ -346,7 +342,7 @@ def test_a_thousand_rounds(rounds):
 def test_a_forgotten_object():
     """It closes itself, and says so."""
     before = descriptors()
-    bpf = parse("load_maps").load()
+    bpf = parsed("load_maps").load()
     with pytest.warns(ResourceWarning, match="unclosed <Fd") as caught:
         del bpf
         assert descriptors() == before
@@ -367,7 +363,7 @@ def test_an_interrupted_load(monkeypatch):
     monkeypatch.setattr(purebpf.object.kernel_bpf, "bpf", interrupted)
     before = descriptors()
     with pytest.raises(KeyboardInterrupt):
-        parse("load_maps").load()
+        parsed("load_maps").load()
     assert len(calls) == 5
     assert descriptors() == before
 
@@ -402,7 +398,7 @@ def test_without_standard_streams():
 
 
 def test_attach_all_or_none():
-    spec = parse("load_subprograms")
+    spec = parsed("load_subprograms")
     spec.programs["third"].attach_to = "syscalls/sys_enter_no_such_call"
     with spec.load() as bpf:
         before = descriptors()
@@ -413,7 +409,7 @@ def test_attach_all_or_none():
 
 
 def test_attach_and_detach():
-    with parse("load_subprograms").load() as bpf:
+    with parsed("load_subprograms").load() as bpf:
         before = descriptors()
         links = bpf.attach()
         assert len(links) == len(bpf.programs) == 4 and bpf.links == links
@@ -431,7 +427,7 @@ def test_attach_and_detach():
     ],
 )
 def test_programs_that_do_not_say_where(name, message):
-    spec = parse("load_program_types")
+    spec = parsed("load_program_types")
     for key, program in spec.programs.items():
         program.autoload = key == name
     with spec.load() as bpf, pytest.raises(AttachError, match=message):
@@ -447,7 +443,7 @@ def test_a_section_without_a_tracepoint(target, message):
 
 
 def test_closing():
-    bpf = parse("load_maps").load()
+    bpf = parsed("load_maps").load()
     (link,) = bpf.attach()
     bpf.close()
     bpf.close()

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from kernel_state import parsed
 
-import purebpf
 from purebpf.abi.attr import bpf_attr_prog_test_run
 from purebpf.abi.bpf import bpf_cmd
 from purebpf.kernel.bpf import bpf
@@ -37,10 +37,6 @@ def needs(module, name):
         return any(f"{name}\0".encode() in path.read_bytes() for path in files)
 
     return pytest.mark.needs_kernel(f"the types of {module}, built in or as a module", there)
-
-
-def parse(name):
-    return purebpf.parse(OBJECTS / f"{name}.bpf.o")
 
 
 def check_opened(loaded, module):
@@ -82,7 +78,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
 @needs("veth", "veth_priv")
 def test_core_reads_a_type_of_a_module():
     name = f"pb{os.getpid()}"
-    spec = parse("module_veth")
+    spec = parsed("module_veth")
     spec.variables["only_name"] = name.encode()
     with spec.load() as loaded:
         with loaded.programs["sent"].attach():
@@ -94,7 +90,7 @@ def test_core_reads_a_type_of_a_module():
 
 @needs("nf_conntrack", "bpf_xdp_ct_alloc")
 def test_functions_of_a_module_are_called():
-    spec = parse("module_conntrack")
+    spec = parsed("module_conntrack")
     spec.variables["port"] = random.randrange(1 << 16)
     with spec.load() as loaded:
         check_opened(loaded, "nf_conntrack")
@@ -114,7 +110,7 @@ def swapped(spec):
 def test_symbols_of_a_module_are_found():
     """A function's address; and a variable that each CPU has, with an empty queue: that is its own next element."""
     listed = re.findall(r"^(\w+) t sched_send_work\b", Path("/proc/kallsyms").read_text(), re.MULTILINE)
-    with parse("module_drop_monitor").load() as loaded:
+    with parsed("module_drop_monitor").load() as loaded:
         check_opened(loaded, "drop_monitor")
         assert run(loaded, "read") == 1
         seen = loaded.maps[".bss"][0]
